@@ -1,0 +1,48 @@
+# Everything a contributor runs. `make test` needs Go and gcc; what else a
+# check wants (npm, a corpus) it looks for, and says when it did without.
+
+GO       ?= go
+GOFLAGS  ?=
+FUZZTIME ?= 10s
+# Pinned: a linter that changes under a project changes the project.
+GOLANGCI  = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: all build static test race vet lint fuzz bench demo tour
+
+all: build test lint
+
+build: ## the binary, with the embedded warehouse
+	$(GO) build -o bin/querywarden ./cmd/querywarden
+
+static: ## one static file, Snowflake only
+	CGO_ENABLED=0 $(GO) build -trimpath -tags minicore_disabled -ldflags '-s -w' -o bin/querywarden-static ./cmd/querywarden
+
+test:
+	$(GO) test ./...
+
+race:
+	$(GO) test -race ./...
+
+vet:
+	$(GO) vet ./...
+
+lint:
+	$(GO) run $(GOLANGCI) run
+
+# Each fuzz target in turn, FUZZTIME each: go test takes one target a run.
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+# Ratios against a named floor measured in the same run; see each benchmark.
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+demo:
+	$(GO) run ./cmd/querywarden demo
+
+tour:
+	$(GO) run ./cmd/querywarden demo --tour

@@ -249,6 +249,10 @@ type Access struct {
 	// Columns are those the statement touches, in the order of the table.
 	// They decide where masks hang; a star touches them all.
 	Columns []Column `json:"columns,omitempty"`
+	// Via is the view through which the statement reaches the object, nil if
+	// it names the object itself. It explains; it grants nothing: what lies
+	// under a view needs a rule of its own.
+	Via *Object `json:"via,omitempty"`
 }
 
 // A Statement is what policy needs to know of a statement: facts, no text.
@@ -263,6 +267,9 @@ type Statement struct {
 	Accesses []Access `json:"accesses,omitempty"`
 	// Functions are the functions called, folded, sorted, without repeats.
 	Functions []string `json:"functions,omitempty"`
+	// Effects are those of Functions that do more than compute: change
+	// state, leave the account, call a model. Each needs a rule that names it.
+	Effects []string `json:"effects,omitempty"`
 	// Problems say why this statement cannot run under any policy: it did
 	// not parse, a name did not resolve, a function is unknown.
 	Problems []Reason `json:"problems,omitempty"`
@@ -291,6 +298,7 @@ const (
 	CodeMaskUnresolved    Code = "mask_unresolved"     // a mask is due where none can stand
 	CodeUnsupported       Code = "unsupported"         // understood, but the gate cannot judge or run it safely
 	CodePolicyInvalid     Code = "policy_invalid"      // no usable policy
+	CodeApprovalConflict  Code = "approval_conflict"   // rules ask for approvers who cannot be the same people
 )
 
 // A Reason explains a verdict: a stable code, one sentence, and what to do
@@ -299,6 +307,10 @@ type Reason struct {
 	Code     Code   `json:"code"`
 	Sentence string `json:"sentence"`
 	Next     string `json:"next,omitempty"`
+
+	// hidden says that Code tells of an object that the caller cannot see;
+	// see [Reason.Told].
+	hidden bool
 }
 
 // A ColumnMask stands in for a column's values wherever the column is read.

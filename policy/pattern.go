@@ -237,3 +237,22 @@ func parseColumnPattern(s string) (columnPattern, error) {
 func (p columnPattern) covers(o foldedObject, column string) bool {
 	return p[3].covers(column) && p[2].covers(o.names[2]) && p[1].covers(o.names[1]) && p[0].covers(o.names[0])
 }
+
+// A functionPattern is a function's name, qualified or not, in upper case: what
+// stands between stars, which stand for any characters.
+type functionPattern []string
+
+func parseFunctionPattern(s string) (functionPattern, error) {
+	for _, r := range s {
+		if r != '*' && r != '_' && r != '$' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return nil, fmt.Errorf("function pattern %q: %q is not part of a name", s, r)
+		}
+	}
+	if s == "" {
+		return nil, errors.New("a function's name is empty")
+	}
+	return strings.Split(fold(s), "*"), nil
+}
+
+// covers reports whether the pattern covers a name given in upper case.
+func (p functionPattern) covers(folded string) bool { return glob(p, folded) }

@@ -1,0 +1,202 @@
+// Package audit is the log: what was asked, what was decided, what ran and
+// what came back, in an order that nobody can change unnoticed.
+//
+// # Format
+//
+// The log is a Merkle tree as RFC 6962 has it, kept in one SQLite file.
+//
+//   - Entry n (from 0) is the UTF-8 text of one [Event] as JSON, keys in the
+//     order of the struct, at most 65,535 bytes. Its leaf hash is
+//     SHA-256(0x00 ‖ entry). Table entries holds it, with columns that repeat
+//     what is searched for; only the text counts.
+//   - Table hashes holds the tree's interior in the numbering of
+//     golang.org/x/mod/sumdb/tlog, 32 bytes each.
+//   - Each commit ends with a checkpoint (C2SP tlog-checkpoint): the origin
+//     line, the number of entries in decimal, the root hash in base64, a blank
+//     line, and an Ed25519 signature line as golang.org/x/mod/sumdb/note makes
+//     them. Table checkpoints keeps them all.
+//   - Long or sensitive texts (SQL, purposes, policies) stand outside the
+//     tree, in table blobs, each with 32 random bytes of salt. The entry holds
+//     HMAC-SHA256(salt, text) in hexadecimal. Erasing a blob with its salt
+//     leaves the tree whole and the digest useless.
+//
+// # Promises
+//
+// [Log.Append] returns after the entry is on disk (WAL, synchronous=FULL). One
+// goroutine writes; what waits is committed together. After a failed commit
+// nothing is retried: the log has failed, [Log.Done] is closed, and every call
+// returns the same error.
+//
+// # What somebody with the files can do
+//
+// With the database alone: cut off the newest entries together with their
+// checkpoints, or put an old copy back; any other change is found by
+// [Verify]. With the signing key as well: rewrite everything. Both are found
+// by whoever holds one later checkpoint of their own, which is what the head
+// file and the references in answers and query tags are for. What was never
+// recorded, no log can show.
+package audit
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Kind says what happened.
+type Kind string
+
+// The kinds of event.
+const (
+	KindStart             Kind = "start"              // the gateway started; carries the policy
+	KindStop              Kind = "stop"               // it stopped as it should
+	KindCatalogRead       Kind = "catalog_read"       // the gate's own statement over the catalog
+	KindToolCall          Kind = "tool_call"          // a tool that reaches no warehouse
+	KindDecision          Kind = "decision"           // a statement was judged
+	KindExecution         Kind = "execution"          // an approved statement is about to run
+	KindOutcome           Kind = "outcome"            // how a statement ended
+	KindApprovalRequested Kind = "approval_requested" // a person is asked
+	KindApprovalVoted     Kind = "approval_voted"     // a person answered
+	KindApprovalChanged   Kind = "approval_changed"   // a request changed its state
+)
+
+// A Caller is who asked.
+type Caller struct {
+	Issuer  string   `json:"issuer,omitempty"`
+	Subject string   `json:"subject,omitempty"`
+	Email   string   `json:"email,omitempty"`
+	Groups  []string `json:"groups,omitempty"`
+	Kind    string   `json:"kind,omitempty"`
+	Behind  string   `json:"behind,omitempty"` // issuer and subject of the person behind an agent
+}
+
+// An Access is one object that a statement reached.
+type Access struct {
+	Class   string   `json:"class"`
+	Object  string   `json:"object"`
+	Columns []string `json:"columns,omitempty"`
+	Via     string   `json:"via,omitempty"`
+}
+
+// An Event is one entry. Fields without a value are left out.
+type Event struct {
+	Kind    Kind      `json:"kind"`
+	Time    time.Time `json:"time"` // UTC, microseconds; the log sets it
+	Of      *int64    `json:"of,omitempty"`
+	Tool    string    `json:"tool,omitempty"`
+	Session string    `json:"session,omitempty"` // asserted by the client
+	Client  string    `json:"client,omitempty"`  // asserted by the client
+	Caller  *Caller   `json:"caller,omitempty"`
+
+	Class     string   `json:"class,omitempty"`
+	Command   string   `json:"command,omitempty"`
+	Accesses  []Access `json:"accesses,omitempty"`
+	Functions []string `json:"functions,omitempty"`
+	Masks     []string `json:"masks,omitempty"`
+	Filters   []string `json:"filters,omitempty"`
+	Verdict   string   `json:"verdict,omitempty"`
+	Rules     []string `json:"rules,omitempty"`
+	Codes     []string `json:"codes,omitempty"`
+	Policy    string   `json:"policy,omitempty"`
+	DryRun    bool     `json:"dry_run,omitempty"`
+
+	Approval string  `json:"approval,omitempty"`
+	State    string  `json:"state,omitempty"`
+	Voter    *Caller `json:"voter,omitempty"`
+	Approve  *bool   `json:"approve,omitempty"`
+
+	QueryID   string           `json:"query_id,omitempty"`
+	Status    string           `json:"status,omitempty"`
+	Rows      int64            `json:"rows,omitempty"`
+	Bytes     int64            `json:"bytes,omitempty"`
+	Truncated bool             `json:"truncated,omitempty"`
+	Redacted  map[string]int64 `json:"redacted,omitempty"`
+	Result    string           `json:"result,omitempty"` // HMAC of the rows as returned, keyed by the blob's salt
+	Micros    int64            `json:"micros,omitempty"` // how long it took
+	Error     string           `json:"error,omitempty"`  // class and code, never the warehouse's text
+	Version   string           `json:"version,omitempty"`
+
+	// Blobs binds the texts below: name → HMAC. The log sets it.
+	Blobs map[string]string `json:"blobs,omitempty"`
+
+	SQL        string `json:"-"` // as sent
+	Runs       string `json:"-"` // as it runs
+	Purpose    string `json:"-"` // asserted
+	PolicyText string `json:"-"`
+	Reason     string `json:"-"` // of a vote
+}
+
+// maxEntry is what a tile of C2SP tlog-tiles can hold, in bytes.
+const maxEntry = 1<<16 - 1
+
+// ErrTooLarge is returned for an event over 65,535 bytes.
+var ErrTooLarge = errors.New("event is larger than an entry may be")
+
+// A blob is a text outside the tree.
+type blob struct {
+	name    string
+	salt    [32]byte
+	payload string
+}
+
+func (b blob) digest() string {
+	mac := hmac.New(sha256.New, b.salt[:])
+	mac.Write([]byte(b.payload))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// texts are the event's blobs by name.
+func (e *Event) texts() []blob {
+	var blobs []blob
+	for _, t := range []struct{ name, text string }{
+		{"sql", e.SQL}, {"runs", e.Runs}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"reason", e.Reason},
+	} {
+		if t.text == "" {
+			continue
+		}
+		b := blob{name: t.name, payload: t.text}
+		rand.Read(b.salt[:])
+		blobs = append(blobs, b)
+	}
+	return blobs
+}
+
+// encode makes the entry and its blobs.
+func (e *Event) encode() ([]byte, []blob, error) {
+	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	blobs := e.texts()
+	if len(blobs) > 0 {
+		e.Blobs = make(map[string]string, len(blobs))
+		for _, b := range blobs {
+			e.Blobs[b.name] = b.digest()
+		}
+	}
+	entry, err := json.Marshal(e)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encoding event: %w", err)
+	}
+	if len(entry) > maxEntry {
+		return nil, nil, fmt.Errorf("encoding event: %w: %d bytes", ErrTooLarge, len(entry))
+	}
+	return entry, blobs, nil
+}
+
+// authorizes reports whether a record of this event lets a statement run.
+func (e *Event) authorizes() bool {
+	if e.Runs == "" {
+		return false
+	}
+	switch e.Kind {
+	case KindCatalogRead, KindExecution:
+		return true
+	case KindDecision:
+		return e.Verdict == "allow" && !e.DryRun
+	default:
+		return false
+	}
+}

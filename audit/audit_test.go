@@ -1,0 +1,412 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func openTest(t testing.TB, path string, o Options) *Log {
+	t.Helper()
+	l, err := Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func fill(t testing.TB, l *Log, n int) {
+	t.Helper()
+	for i := range n {
+		_, err := l.Append(context.Background(), Event{Kind: KindDecision, Verdict: "allow", SQL: fmt.Sprintf("select %d", i), Runs: fmt.Sprintf("SELECT %d", i), Caller: &Caller{Subject: "ada"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func verify(t testing.TB, path string, pinned []byte) *Report {
+	t.Helper()
+	r, err := OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	report, err := r.Verify(context.Background(), pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func TestAppendAndVerify(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openTest(t, path, Options{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { fill(t, l, 25) })
+	}
+	wg.Wait()
+	if report := verify(t, path, nil); !report.OK() || report.Entries != 200 || report.Erased != 0 {
+		t.Fatalf("%+v", report)
+	}
+	if _, err := Open(path, Options{}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("a second writer got %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(context.Background(), Event{Kind: KindStop}); !errors.Is(err, ErrClosed) {
+		t.Fatalf("appending after Close: %v", err)
+	}
+	l = openTest(t, path, Options{})
+	fill(t, l, 3)
+	if report := verify(t, path, nil); !report.OK() || report.Entries != 203 {
+		t.Fatalf("%+v", report)
+	}
+}
+
+func TestReceipt(t *testing.T) {
+	l := openTest(t, filepath.Join(t.TempDir(), "audit.db"), Options{})
+	ctx := context.Background()
+	appendOne := func(e Event) Receipt {
+		r, err := l.Append(ctx, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if err := (Receipt{}).Authorize("SELECT 1"); !errors.Is(err, ErrNoReceipt) {
+		t.Errorf("the zero receipt: %v", err)
+	}
+	r := appendOne(Event{Kind: KindDecision, Verdict: "allow", Runs: "SELECT 1"})
+	if err := r.Authorize("SELECT 2"); !errors.Is(err, ErrNotAuthorized) {
+		t.Errorf("another statement: %v", err)
+	}
+	if err := r.Authorize("SELECT 1"); err != nil {
+		t.Errorf("the recorded statement: %v", err)
+	}
+	if err := r.Authorize("SELECT 1"); !errors.Is(err, ErrSpent) {
+		t.Errorf("a second time: %v", err)
+	}
+	for _, e := range []Event{
+		{Kind: KindDecision, Verdict: "deny", Runs: "SELECT 1"},
+		{Kind: KindDecision, Verdict: "ask", Runs: "SELECT 1"},
+		{Kind: KindDecision, Verdict: "allow", Runs: "SELECT 1", DryRun: true},
+		{Kind: KindDecision, Verdict: "allow"},
+		{Kind: KindOutcome, Runs: "SELECT 1"},
+		{Kind: KindToolCall, Verdict: "allow", Runs: "SELECT 1"},
+	} {
+		if err := appendOne(e).Authorize(e.Runs); !errors.Is(err, ErrNotAuthorized) {
+			t.Errorf("%+v: %v", e, err)
+		}
+	}
+}
+
+// TestUpdate proves that a job's error takes back that job alone.
+func TestUpdate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openTest(t, path, Options{})
+	ctx := context.Background()
+	if err := l.Update(ctx, func(tx *Tx) error { _, err := tx.Exec(`CREATE TABLE own (x)`); return err }); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			err := l.Update(ctx, func(tx *Tx) error {
+				if _, err := tx.Exec(`INSERT INTO own VALUES (?)`, i); err != nil {
+					return err
+				}
+				if _, err := tx.Append(Event{Kind: KindToolCall, Tool: fmt.Sprint(i)}); err != nil {
+					return err
+				}
+				if i%2 == 1 {
+					return errors.New("odd")
+				}
+				return nil
+			})
+			if (err != nil) != (i%2 == 1) {
+				t.Errorf("job %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	report := verify(t, path, nil)
+	if !report.OK() || report.Entries != 10 {
+		t.Fatalf("%+v", report)
+	}
+	var n int
+	if err := l.db.QueryRow(`SELECT count(*) FROM own`).Scan(&n); err != nil || n != 10 {
+		t.Fatalf("%d rows, %v", n, err)
+	}
+}
+
+// TestAttacks gives each attack on the files the verdict that it must get:
+// from verification alone, and with a checkpoint that somebody has kept.
+func TestAttacks(t *testing.T) {
+	resign := func(t *testing.T, path string) {
+		// The thief has the key and the program: entries are kept as they are,
+		// the tree and all checkpoints made anew.
+		entries := [][]byte{}
+		db := open(t, path)
+		rows, err := db.Query(`SELECT entry FROM entries ORDER BY idx`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			var e []byte
+			if err := rows.Scan(&e); err != nil {
+				t.Fatal(err)
+			}
+			entries = append(entries, e)
+		}
+		exec(t, db, `DELETE FROM hashes`, `DELETE FROM checkpoints`)
+		rebuild(t, path, db, entries)
+	}
+	for _, a := range []struct {
+		name         string
+		attack       func(t *testing.T, path string)
+		self, pinned bool // found
+	}{
+		{"control", func(*testing.T, string) {}, false, false},
+		{"edit an entry", sqlAttack(`UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), 'allow', 'alloW') AS BLOB) WHERE idx = 7`), true, true},
+		{"edit a text", sqlAttack(`UPDATE blobs SET payload = 'select 8' WHERE idx = 7 AND name = 'sql'`), true, true},
+		{"edit a search column", sqlAttack(`UPDATE entries SET subject = 'eve' WHERE idx = 7`), true, true},
+		{"edit a hash", sqlAttack(`UPDATE hashes SET hash = zeroblob(32) WHERE idx = 9`), true, true},
+		{"delete an entry", sqlAttack(`DELETE FROM entries WHERE idx = 7`), true, true},
+		{"delete and renumber", sqlAttack(`DELETE FROM entries WHERE idx = 7; UPDATE entries SET idx = idx - 1 WHERE idx > 7`), true, true},
+		{"cut the end, leave the checkpoint", sqlAttack(`DELETE FROM entries WHERE idx >= 15`), true, true},
+		{"cut the end with its checkpoints", func(t *testing.T, path string) {
+			exec(t, open(t, path), `DELETE FROM entries WHERE idx >= 15`, `DELETE FROM checkpoints WHERE size > 15`, `DELETE FROM blobs WHERE idx >= 15`, `DELETE FROM hashes WHERE idx >= 26`)
+		}, false, true},
+		{"swap two entries", sqlAttack(`UPDATE entries SET idx = -1 WHERE idx = 3; UPDATE entries SET idx = 3 WHERE idx = 4; UPDATE entries SET idx = 4 WHERE idx = -1`), true, true},
+		{"forge a checkpoint", sqlAttack(`UPDATE checkpoints SET note = CAST(replace(CAST(note AS TEXT), char(10) || '20' || char(10), char(10) || '20' || char(10) || 'x') AS BLOB) WHERE size = 20`), true, true},
+		{"steal the key, rewrite, sign again", func(t *testing.T, path string) {
+			exec(t, open(t, path), `UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), '"ada"', '"bob"') AS BLOB), subject = 'bob' WHERE idx = 7`)
+			resign(t, path)
+		}, false, true},
+	} {
+		t.Run(a.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.db")
+			l := openTest(t, path, Options{})
+			fill(t, l, 18)
+			r, err := OpenReader(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pinned, err := r.Checkpoint(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			fill(t, l, 2)
+			l.Close()
+			a.attack(t, path)
+			if report := verify(t, path, nil); report.OK() == a.self {
+				t.Errorf("alone: found %v, want %v: %+v", !report.OK(), a.self, report)
+			}
+			if report := verify(t, path, pinned); report.OK() == a.pinned {
+				t.Errorf("with a checkpoint: found %v, want %v: %+v", !report.OK(), a.pinned, report)
+			}
+		})
+	}
+}
+
+func open(t *testing.T, path string) *sql.DB {
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func exec(t *testing.T, db *sql.DB, stmts ...string) {
+	t.Helper()
+	for _, s := range stmts {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+func sqlAttack(stmt string) func(*testing.T, string) {
+	return func(t *testing.T, path string) { exec(t, open(t, path), stmt) }
+}
+
+// rebuild writes tree and checkpoint for entries with the log's own key.
+func rebuild(t *testing.T, path string, db *sql.DB, entries [][]byte) {
+	signer, err := signingKey(path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "audit.db")
+	key, err := os.ReadFile(strings.TrimSuffix(path, ".db") + ".key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(strings.TrimSuffix(other, ".db")+".key", key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := openTest(t, other, Options{})
+	if l.origin != signer.Name() {
+		t.Fatal("the key was not taken over")
+	}
+	for i, e := range entries {
+		err := l.Update(context.Background(), func(tx *Tx) error {
+			var ev Event
+			if err := tx.insert(int64(i), &ev, e, nil); err != nil {
+				return err
+			}
+			tx.size++
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Close()
+	exec(t, db, `ATTACH '`+other+`' AS o`, `INSERT INTO hashes SELECT * FROM o.hashes`, `INSERT INTO checkpoints SELECT * FROM o.checkpoints`, `DETACH o`)
+}
+
+// TestHeadFile proves that an old copy of the log is refused.
+func TestHeadFile(t *testing.T) {
+	dir := t.TempDir()
+	path, head := filepath.Join(dir, "audit.db"), filepath.Join(dir, "head")
+	l := openTest(t, path, Options{HeadFile: head})
+	fill(t, l, 5)
+	l.Close()
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l = openTest(t, path, Options{HeadFile: head})
+	fill(t, l, 5)
+	l.Close()
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(path + "-wal")
+	if _, err := Open(path, Options{HeadFile: head}); err == nil || !strings.Contains(err.Error(), "head file has seen 10 entries, the log holds 5") {
+		t.Fatalf("an old copy: %v", err)
+	}
+	if _, err := Open(path, Options{}); err != nil {
+		t.Fatalf("without a head file it opens: %v", err)
+	}
+}
+
+// TestFailure proves that a log that cannot be written says so for ever.
+func TestFailure(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openTest(t, path, Options{})
+	fill(t, l, 1)
+	exec(t, open(t, path), `DROP TABLE entries`)
+	_, err := l.Append(context.Background(), Event{Kind: KindStart})
+	if err == nil || l.Err() == nil {
+		t.Fatalf("append: %v, log: %v", err, l.Err())
+	}
+	<-l.Done()
+	if _, again := l.Append(context.Background(), Event{Kind: KindStart}); !errors.Is(again, l.Err()) {
+		t.Fatalf("a second append: %v", again)
+	}
+}
+
+func TestMissingKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	openTest(t, path, Options{}).Close()
+	os.Remove(strings.TrimSuffix(path, ".db") + ".key")
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "is missing") {
+		t.Fatal(err)
+	}
+}
+
+func TestExport(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openTest(t, path, Options{})
+	if _, err := l.Append(context.Background(), Event{Kind: KindDecision, SQL: "=HYPERLINK(1)"}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var csv, jsonl strings.Builder
+	if err := r.ExportCSV(context.Background(), &csv, Filter{}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(csv.String(), ",'=HYPERLINK(1),") {
+		t.Error(csv.String())
+	}
+	if err := r.ExportJSONL(context.Background(), &jsonl, Filter{Kind: KindDecision}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(jsonl.String(), `"texts":{"sql":"=HYPERLINK(1)"}`) {
+		t.Error(jsonl.String())
+	}
+}
+
+func FuzzCheckpoint(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "audit.db")
+	l := openTest(f, path, Options{})
+	fill(f, l, 2)
+	r, err := OpenReader(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := r.Checkpoint(context.Background())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte("x\n1\n" + base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n\n— x y\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		tree, err := parseCheckpoint(text, r.verifier)
+		if err == nil && tree.N != 2 {
+			t.Errorf("accepted a checkpoint that nobody signed: %q", text)
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, writers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("log/writers=%d", writers), func(b *testing.B) {
+			l := openTest(b, filepath.Join(b.TempDir(), "audit.db"), Options{})
+			e := Event{Kind: KindDecision, Verdict: "allow", Runs: "SELECT 1", Caller: &Caller{Subject: "ada"}}
+			b.SetParallelism((writers + 1) / 2)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := l.Append(context.Background(), e); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+	// The floor: one row a commit, nothing else.
+	b.Run("floor/writers=1", func(b *testing.B) {
+		db, err := openDB(filepath.Join(b.TempDir(), "floor.db"), "rwc")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(`CREATE TABLE rows (x BLOB)`); err != nil {
+			b.Fatal(err)
+		}
+		row := make([]byte, 300)
+		for b.Loop() {
+			if _, err := db.Exec(`INSERT INTO rows VALUES (?)`, row); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -202,11 +202,7 @@ func (d *decoder) object(n ast.Node, what string, want []string, fields ...field
 			d.fail(v.Key, "a key must be a plain word")
 			return
 		}
-		if slices.Contains(seen, key.Value) {
-			d.fail(key, "the key %q stands here twice", key.Value)
-			return
-		}
-		seen = append(seen, key.Value)
+		seen = append(seen, key.Value) // once: the parser refuses repeated keys
 		i := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value })
 		if i < 0 {
 			known := make([]string, len(fields))
@@ -327,6 +323,10 @@ func (d *decoder) integer(n ast.Node, what string, lo, hi int64) int64 {
 			return v
 		}
 	}
+	if lo == hi {
+		d.fail(n, "%s must be %d", what, lo)
+		return 0
+	}
 	d.fail(n, "%s must be a whole number from %d to %d", what, lo, hi)
 	return 0
 }
@@ -390,7 +390,11 @@ func (d *decoder) size(n ast.Node, what string, lo, hi int64) int64 {
 func suggest(word string, known []string) string {
 	best, distance := "", 1+max(1, utf8.RuneCountInString(word)/3)
 	for _, k := range known {
-		if e := editDistance(strings.ToLower(word), k); e < distance {
+		e := editDistance(strings.ToLower(word), k)
+		if len(word) > 2 && strings.HasPrefix(k, word) {
+			e = 1 // it only lacks its end
+		}
+		if e < distance {
 			best, distance = k, e
 		}
 	}

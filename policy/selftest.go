@@ -53,14 +53,11 @@ func (p *Policy) Test() []TestResult {
 func (t *test) run(p *Policy) string {
 	d := p.Decide(t.caller, t.do, time.Time{})
 	if d.Verdict != t.expect {
-		why := ""
-		if len(d.Reasons) > 0 {
-			why = fmt.Sprintf(" (%s: %s)", d.Reasons[0].Code, d.Reasons[0].Sentence)
-		}
+		by := ""
 		if len(d.Rules) > 0 {
-			why += " by " + strings.Join(d.Rules, ", ")
+			by = " by " + strings.Join(d.Rules, ", ")
 		}
-		return fmt.Sprintf("expected %s, decided %s%s", t.expect, d.Verdict, why)
+		return fmt.Sprintf("expected %s, decided %s%s (%s)", t.expect, d.Verdict, by, codes(d.Reasons))
 	}
 	if t.reason != "" && !slices.ContainsFunc(d.Reasons, func(r Reason) bool { return r.Code == t.reason }) {
 		return fmt.Sprintf("expected the reason %s, decided %s for %s", t.reason, d.Verdict, codes(d.Reasons))

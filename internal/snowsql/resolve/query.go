@@ -1,0 +1,621 @@
+package resolve
+
+import (
+	"slices"
+
+	"querywarden/internal/snowsql/ast"
+	"querywarden/internal/snowsql/parser"
+	"querywarden/policy"
+)
+
+// A source is one relation of a FROM, as the clauses behind it see it.
+type source struct {
+	alias   *ast.Ident // what column names are qualified with; nil if by nothing
+	full    name       // of a table without an alias of its own
+	columns []Column
+	// open sources have columns that nobody can list (PIVOT): any name might
+	// be theirs, and may come from anything they read.
+	open []Origin
+	ref  *Ref // of a table or view
+}
+
+// A scope is what names can mean at one place.
+type scope struct {
+	parent  *scope
+	sources []*source
+	aliases map[string][]Origin // of the SELECT list
+	using   map[string]bool
+}
+
+// ctes are the common table expressions in force, innermost first.
+type ctes struct {
+	parent    *ctes
+	name      string
+	columns   []Column
+	recursive *bool // set when the query refers to itself; nil once it is resolved
+}
+
+func (c *ctes) find(name string) *ctes {
+	for ; c != nil; c = c.parent {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// query resolves a query and returns the columns of its result.
+func (r *resolver) query(q ast.Query, outer *scope, with *ctes) []Column {
+	switch q := q.(type) {
+	case *ast.Select:
+		return r.selectQuery(q, outer, with)
+	case *ast.SetOp:
+		return r.setOp(q, outer, with, func([]Column) *ctes { return with })
+	case *ast.Values:
+		return r.values(q, outer, with)
+	case *ast.Paren:
+		cols := r.query(q.Query, outer, with)
+		r.tail(&q.Tail, &scope{parent: outer, sources: []*source{{columns: cols}}}, with)
+		return cols
+	case *ast.With:
+		for _, c := range q.CTEs {
+			with = r.cte(c, q, outer, with)
+		}
+		return r.query(q.Body, outer, with)
+	default:
+		r.unsupported("this kind of query", "Send a plain SELECT.")
+		return nil
+	}
+}
+
+// setOp resolves both sides. Between them, behind is told the left side's
+// columns and says which common table expressions the right side sees, which
+// is how a recursive query comes to see itself.
+func (r *resolver) setOp(q *ast.SetOp, outer *scope, with *ctes, behind func(left []Column) *ctes) []Column {
+	left := r.query(q.Left, outer, with)
+	right := r.query(q.Right, outer, behind(left))
+	out := slices.Clone(left)
+	if q.ByName {
+		for _, c := range right {
+			i := slices.IndexFunc(out, func(o Column) bool { return o.Name == c.Name })
+			if i < 0 {
+				out = append(out, c)
+				continue
+			}
+			out[i].Origins = union(out[i].Origins, c.Origins)
+		}
+	} else {
+		for i := range out {
+			if i < len(right) {
+				out[i].Origins = union(out[i].Origins, right[i].Origins)
+			}
+		}
+	}
+	r.tail(&q.Tail, &scope{parent: outer, sources: []*source{{columns: out}}}, with)
+	return out
+}
+
+func (r *resolver) values(q *ast.Values, outer *scope, with *ctes) []Column {
+	var cols []Column
+	s := &scope{parent: outer}
+	for _, row := range q.Rows {
+		for i, x := range row.Items {
+			origins := r.expr(x, s, with)
+			if i == len(cols) {
+				cols = append(cols, Column{Name: valuesColumn(i)})
+			}
+			cols[i].Origins = union(cols[i].Origins, origins)
+		}
+	}
+	r.tail(&q.Tail, &scope{parent: outer, sources: []*source{{columns: cols}}}, with)
+	return cols
+}
+
+// cte resolves one common table expression and returns the list with it.
+func (r *resolver) cte(c *ast.CTE, w *ast.With, outer *scope, with *ctes) *ctes {
+	recursive := false
+	self := &ctes{parent: with, name: c.Name.Fold(), recursive: &recursive}
+	var cols []Column
+	if set, ok := c.Query.(*ast.SetOp); ok {
+		// Only behind UNION can a query refer to itself.
+		cols = r.setOp(set, outer, with, func(left []Column) *ctes {
+			self.columns = renamed(left, c.Columns)
+			return self
+		})
+	} else {
+		cols = r.query(c.Query, outer, with)
+	}
+	if recursive {
+		w.Recursive = true // what was read as itself here, the warehouse has to read so as well
+	}
+	return &ctes{parent: with, name: c.Name.Fold(), columns: renamed(cols, c.Columns)}
+}
+
+// renamed gives columns the names of an alias list.
+func renamed(cols []Column, names []*ast.Ident) []Column {
+	if names == nil {
+		return cols
+	}
+	out := slices.Clone(cols)
+	for i := range out {
+		if i < len(names) {
+			out[i].Name = names[i].Fold()
+		}
+	}
+	return out
+}
+
+func (r *resolver) selectQuery(q *ast.Select, outer *scope, with *ctes) []Column {
+	s := &scope{parent: outer, aliases: map[string][]Origin{}, using: map[string]bool{}}
+	for i := range q.From {
+		r.relation(&q.From[i], s, with)
+	}
+	if q.Into != nil {
+		r.unsupported("SELECT … INTO", "Leave INTO out.")
+	}
+	r.opt(q.Top, s, with)
+	var out []Column
+	for _, item := range q.Items {
+		if star, ok := item.Expr.(*ast.Star); ok {
+			out = append(out, r.star(star, s, with)...)
+			continue
+		}
+		c := Column{Name: itemName(item), Origins: r.expr(item.Expr, s, with)}
+		if item.Alias != nil {
+			// Later items and clauses may use the alias.
+			s.aliases[c.Name] = union(s.aliases[c.Name], c.Origins)
+		}
+		out = append(out, c)
+	}
+	r.opt(q.Where, s, with)
+	if q.Connect != nil {
+		// LEVEL and CONNECT_BY_ROOT speak of the rows of the FROM.
+		s.aliases["LEVEL"] = nil
+		r.opt(q.Connect.Start, s, with)
+		r.expr(q.Connect.By, s, with)
+	}
+	if q.GroupBy != nil {
+		for _, x := range q.GroupBy.Items {
+			r.groupItem(x, s, with)
+		}
+	}
+	r.opt(q.Having, s, with)
+	r.opt(q.Qualify, s, with)
+	r.tail(&q.Tail, s, with)
+	return out
+}
+
+// groupItem resolves an item of GROUP BY; ROLLUP, CUBE and GROUPING SETS are
+// no functions.
+func (r *resolver) groupItem(x ast.Expr, s *scope, with *ctes) {
+	switch x := x.(type) {
+	case *ast.GroupingSets:
+		for _, set := range x.Sets {
+			r.groupItem(set, s, with)
+		}
+	case *ast.Call:
+		switch x.Name.Fold() {
+		case "ROLLUP", "CUBE":
+			for _, a := range x.Args {
+				r.groupItem(a, s, with)
+			}
+			return
+		}
+		r.expr(x, s, with)
+	default:
+		r.expr(x, s, with)
+	}
+}
+
+func (r *resolver) tail(t *ast.Tail, s *scope, with *ctes) {
+	for _, o := range t.OrderBy {
+		r.expr(o.Expr, s, with)
+	}
+	r.opt(t.Limit, s, with)
+	r.opt(t.Offset, s, with)
+}
+
+// itemName is the name of a result's column: its alias, the column's own name,
+// or, for the reader only, the expression's text.
+func itemName(item *ast.SelectItem) string {
+	if item.Alias != nil {
+		return item.Alias.Fold()
+	}
+	switch x := item.Expr.(type) {
+	case *ast.ColumnRef:
+		return x.Parts[len(x.Parts)-1].Fold()
+	case *ast.Path:
+		return x.Key.Name
+	}
+	text, err := ast.Print(item.Expr, ast.Snowflake)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// relation resolves what stands in FROM and adds it to the scope.
+func (r *resolver) relation(slot *ast.Relation, s *scope, with *ctes) {
+	switch n := (*slot).(type) {
+	case *ast.Table:
+		r.tableRef(slot, n, s, with)
+	case *ast.Derived:
+		outer := s.parent
+		if n.Lateral {
+			outer = s
+		}
+		cols := r.query(n.Query, outer, with)
+		s.add(aliased(n.Alias, cols, nil))
+		r.sample(n.Sample, s, with)
+	case *ast.Group:
+		if n.Alias == nil {
+			r.relation(&n.Relation, s, with)
+			return
+		}
+		inner := &scope{parent: s.parent, using: map[string]bool{}}
+		r.relation(&n.Relation, inner, with)
+		var cols []Column
+		for _, src := range inner.sources {
+			r.touchAll(src)
+			cols = append(cols, src.columns...)
+		}
+		s.add(aliased(n.Alias, cols, opened(inner.sources)))
+	case *ast.Join:
+		r.join(n, s, with)
+	case *ast.TableFunc:
+		r.tableFunc(n, s, with)
+	case *ast.Pivot:
+		r.pivot(&n.Source, s, with, n.Alias, func(inner *scope) {
+			for _, a := range n.Aggs {
+				r.expr(a.Expr, inner, with)
+			}
+			for _, in := range n.In {
+				r.expr(in.Expr, inner, with)
+			}
+			if n.Query != nil {
+				r.query(n.Query, nil, with)
+			}
+			for _, o := range n.Any {
+				r.expr(o.Expr, inner, with)
+			}
+			r.opt(n.Default, inner, with)
+		})
+	case *ast.Unpivot:
+		r.pivot(&n.Source, s, with, n.Alias, func(*scope) {})
+	case *ast.StageRel:
+		r.unsupported("queries over staged files", "Query a table.")
+	default:
+		r.unsupported("this kind of relation", "Query tables and views by name.")
+	}
+}
+
+func aliased(a *ast.Alias, cols []Column, open []Origin) *source {
+	src := &source{columns: cols, open: open}
+	if a != nil {
+		src.alias = a.Name
+		src.columns = renamed(cols, a.Columns)
+	}
+	return src
+}
+
+// opened is everything that open sources may hold.
+func opened(sources []*source) []Origin {
+	var all []Origin
+	for _, src := range sources {
+		all = union(all, src.open)
+	}
+	return all
+}
+
+func (s *scope) add(src *source) { s.sources = append(s.sources, src) }
+
+func (r *resolver) sample(n *ast.Sample, s *scope, with *ctes) {
+	if n != nil {
+		r.expr(n.Size, &scope{}, with)
+		r.opt(n.Seed, &scope{}, with)
+	}
+}
+
+// tableRef resolves a relation by name: a common table expression, a table, or
+// a view.
+func (r *resolver) tableRef(slot *ast.Relation, n *ast.Table, s *scope, with *ctes) {
+	if n.At != nil {
+		r.timePoint(n.At, with)
+	}
+	if n.Changes != nil {
+		r.unsupported("CHANGES", "Query the table itself.")
+	}
+	r.sample(n.Sample, s, with)
+	if len(n.Name.Parts) == 1 && n.Name.Dynamic == nil {
+		if c := with.find(n.Name.Parts[0].Fold()); c != nil {
+			if c.recursive != nil {
+				*c.recursive = true
+			}
+			src := aliased(n.Alias, c.columns, nil)
+			if n.Alias == nil {
+				src.alias = n.Name.Parts[0]
+			}
+			s.add(src)
+			return
+		}
+	}
+	written := n.Name.Parts
+	t := r.table(n.Name)
+	if t == nil {
+		// What the statement does with it cannot be known; the problem has
+		// been noted, and everything may be one of its columns.
+		s.add(&source{alias: aliasOf(n, written), open: []Origin{}})
+		return
+	}
+	ref := &Ref{Table: t, Slot: slot, Via: r.via, touched: map[string]bool{}}
+	src := &source{ref: ref, full: name{t.Database, t.Schema, t.Name}, alias: aliasOf(n, written)}
+	if n.Alias == nil {
+		// The full name cannot qualify columns of a subquery, so the table
+		// gets an alias that is its own among its neighbours.
+		src.alias = s.unique(src.alias)
+		n.Alias = &ast.Alias{Span: src.alias.Span, Name: src.alias}
+	} else {
+		src.full = name{}
+	}
+	ref.Alias = src.alias
+	for _, c := range t.Columns {
+		src.columns = append(src.columns, Column{Name: c.Name, Origins: []Origin{{ref, c.Name}}})
+	}
+	if n.Alias != nil && n.Alias.Columns != nil {
+		src.columns = renamed(src.columns, n.Alias.Columns)
+		r.touchAll(src) // by position
+	}
+	*r.refs = append(*r.refs, ref)
+	if t.Kind == policy.ViewObject {
+		r.view(ref)
+	}
+	s.add(src)
+}
+
+func aliasOf(n *ast.Table, written []*ast.Ident) *ast.Ident {
+	if n.Alias != nil {
+		return n.Alias.Name
+	}
+	if len(written) == 0 || written[len(written)-1] == nil {
+		return nil
+	}
+	return written[len(written)-1]
+}
+
+// unique returns the identifier, with a number if a neighbour has it already.
+func (s *scope) unique(id *ast.Ident) *ast.Ident {
+	taken := func(name string) bool {
+		return slices.ContainsFunc(s.sources, func(o *source) bool { return o.alias != nil && o.alias.Fold() == name })
+	}
+	stored := id.Fold()
+	if !taken(stored) {
+		return id
+	}
+	next := stored
+	for i := '2'; taken(next); i++ {
+		next = stored + "_" + string(i)
+	}
+	return at(id, next)
+}
+
+// timePoint allows constants and functions of the clock; a statement's id
+// would be another query's.
+func (r *resolver) timePoint(t *ast.TimeTravel, with *ctes) {
+	if t.What == "STREAM" {
+		r.unsupported("AT (STREAM => …)", "Use TIMESTAMP or OFFSET.")
+	}
+	r.expr(t.Value, &scope{}, with)
+}
+
+// maxViews bounds views over views.
+const maxViews = 16
+
+// view resolves a view's own query, so that masks hang on what lies below.
+func (r *resolver) view(ref *Ref) {
+	t := ref.Table
+	opaque := func(why string) {
+		r.problem(policy.CodeMaskUnresolved, "Query the tables below the view, or ask an administrator to make the view readable.", "The view %s %s, so the gateway cannot tell what it shows.", t.Object, why)
+	}
+	switch {
+	case t.Secure, t.Definition == "":
+		opaque("hides its definition")
+		return
+	case slices.Contains(r.views, t), len(r.views) >= maxViews:
+		opaque("is built of too many views")
+		return
+	}
+	q, err := viewQuery(t.Definition)
+	if err != nil {
+		opaque("has a definition that the gateway does not read")
+		return
+	}
+	inner := &resolver{
+		catalog: r.catalog, context: Context{t.Database, t.Schema}, out: r.out, functions: r.functions, effects: r.effects,
+		refs: &ref.Inside, via: r.via, views: append(slices.Clone(r.views), t),
+	}
+	if inner.via == nil {
+		inner.via = &t.Object
+	}
+	ref.Query = q
+	ref.Yields = inner.query(q, nil, nil)
+	if len(ref.Yields) != len(t.Columns) {
+		opaque("has other columns than its definition")
+	}
+}
+
+// viewQuery reads the query of a view from its definition, which is the whole
+// CREATE VIEW or the query alone.
+func viewQuery(definition string) (ast.Query, error) {
+	stmt, err := parser.ParseStatement(definition)
+	if err != nil {
+		return nil, err
+	}
+	switch stmt := stmt.(type) {
+	case *ast.QueryStmt:
+		return stmt.Query, nil
+	case *ast.Create:
+		if stmt.As != nil {
+			return stmt.As, nil
+		}
+	}
+	return nil, errNoQuery
+}
+
+func (r *resolver) join(n *ast.Join, s *scope, with *ctes) {
+	r.relation(&n.Left, s, with)
+	right := len(s.sources)
+	r.relation(&n.Right, s, with)
+	r.opt(n.Match, s, with)
+	r.opt(n.On, s, with)
+	for _, u := range n.Using {
+		s.using[u.Fold()] = true
+		r.column(&ast.ColumnRef{Span: u.Span, Parts: []*ast.Ident{u}}, s)
+	}
+	if n.Natural {
+		// Which columns it joins on depends on what each side has.
+		for i, src := range s.sources {
+			r.touchAll(src)
+			if i >= right {
+				for _, c := range src.columns {
+					s.using[c.Name] = true
+				}
+			}
+		}
+	}
+}
+
+// pivot resolves PIVOT and UNPIVOT, which group by every column that they do
+// not name: all of the source is touched, and what comes out has names that
+// are known to the warehouse alone.
+func (r *resolver) pivot(source_ *ast.Relation, s *scope, with *ctes, alias *ast.Alias, parts func(*scope)) {
+	inner := &scope{parent: s.parent, using: map[string]bool{}}
+	r.relation(source_, inner, with)
+	parts(inner)
+	open := []Origin{}
+	for _, src := range inner.sources {
+		r.touchAll(src)
+		open = union(open, src.open)
+		for _, c := range src.columns {
+			open = union(open, c.Origins)
+		}
+	}
+	out := &source{open: open}
+	if alias != nil {
+		out.alias = alias.Name
+	} else if len(inner.sources) == 1 {
+		out.alias = inner.sources[0].alias
+	}
+	s.add(out)
+}
+
+// tableFunc resolves the table functions that yield rows of their arguments
+// alone.
+func (r *resolver) tableFunc(n *ast.TableFunc, s *scope, with *ctes) {
+	call, ok := n.Call.(*ast.Call)
+	if !ok {
+		r.unsupported("TABLE(…) over a name in a variable or string", "Write the table's name.")
+		return
+	}
+	var input []Origin
+	for _, a := range call.Args {
+		input = union(input, r.expr(a, s, with))
+	}
+	r.sample(n.Sample, s, with)
+	names := tableFunctions[call.Name.Fold()]
+	if names == nil {
+		if _, known := Lookup(call.Name.Fold()); known {
+			r.unsupported("the table function "+call.Name.Fold(), "Use FLATTEN, SPLIT_TO_TABLE or GENERATOR.")
+		} else {
+			r.unknownFunction(call.Name)
+		}
+		return
+	}
+	r.functions[call.Name.Fold()] = true
+	src := &source{}
+	for _, c := range names {
+		src.columns = append(src.columns, Column{Name: c, Origins: input})
+	}
+	if n.Alias != nil {
+		src.alias = n.Alias.Name
+		src.columns = renamed(src.columns, n.Alias.Columns)
+	}
+	s.add(src)
+}
+
+// tableFunctions are the table functions whose rows come from their arguments
+// alone, with their columns. docs.snowflake.com/en/sql-reference/functions-table
+var tableFunctions = map[string][]string{
+	"FLATTEN":               {"SEQ", "KEY", "PATH", "INDEX", "VALUE", "THIS"},
+	"SPLIT_TO_TABLE":        {"SEQ", "INDEX", "VALUE"},
+	"STRTOK_SPLIT_TO_TABLE": {"SEQ", "INDEX", "VALUE"},
+	"GENERATOR":             {},
+}
+
+// star expands * over the scope's sources and touches all that it yields.
+func (r *resolver) star(n *ast.Star, s *scope, with *ctes) []Column {
+	var out []Column
+	matched := false
+	for _, src := range s.sources {
+		if n.Qualifier != nil && !src.named(n.Qualifier) {
+			continue
+		}
+		matched = true
+		if n.Qualifier != nil && src.alias != nil {
+			n.Qualifier = []*ast.Ident{src.alias}
+		}
+		r.touchAll(src)
+		for _, c := range src.columns {
+			if slices.ContainsFunc(n.Exclude, func(e *ast.Ident) bool { return e.Fold() == c.Name }) {
+				continue
+			}
+			for _, re := range n.Rename {
+				if re.Column.Fold() == c.Name {
+					c.Name = re.Alias.Fold()
+				}
+			}
+			out = append(out, c)
+		}
+		if src.open != nil {
+			out = append(out, Column{Name: "*", Origins: src.open})
+		}
+	}
+	if n.Qualifier != nil && !matched {
+		r.problem(policy.CodeObjectUnknown, "Qualify the star with an alias of the FROM clause.", "Nothing in FROM is called %s.", n.Qualifier[len(n.Qualifier)-1].Fold())
+	}
+	for _, item := range n.Replace {
+		origins := r.expr(item.Expr, s, with)
+		for i := range out {
+			if out[i].Name == itemName(item) {
+				out[i].Origins = origins
+			}
+		}
+	}
+	return out
+}
+
+// touchAll touches every column of a source.
+func (r *resolver) touchAll(src *source) {
+	for _, c := range src.columns {
+		touch(c.Origins)
+	}
+	touch(src.open)
+}
+
+func touch(origins []Origin) {
+	for _, o := range origins {
+		o.Ref.touched[o.Column] = true
+	}
+}
+
+// union joins two lists of origins without repeats.
+func union(a, b []Origin) []Origin {
+	for i, o := range b {
+		if !slices.Contains(a, o) {
+			if i == 0 {
+				a = a[:len(a):len(a)] // lists are shared
+			}
+			a = append(a[:len(a):len(a)], o)
+		}
+	}
+	return a
+}

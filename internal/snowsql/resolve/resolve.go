@@ -1,0 +1,229 @@
+// Package resolve finds out what a statement speaks of: which objects of the
+// catalog its names mean, which of their columns it touches, which functions
+// it calls. It produces the facts that policy decides on ([policy.Statement])
+// and the places that the rewriter masks ([Ref]).
+//
+// Resolving writes every table's full name into the tree, so that what runs
+// does not hang on a session's state. What cannot be resolved, or not judged
+// safely, becomes a problem of the statement, which policy denies.
+//
+// Where Snowflake's rules leave room (an alias or a column of the same name,
+// two tables with a column each), every reading is taken: all that the
+// statement might touch counts as touched. A mistake here can refuse an honest
+// statement or mask too much; it cannot show a value, because masks stand at
+// the source and a name that was not resolved has no source.
+package resolve
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"querywarden/internal/snowsql/ast"
+	"querywarden/policy"
+)
+
+// Context is where unqualified names are looked for.
+type Context struct{ Database, Schema string }
+
+// A Resolution is a statement with its facts. The tree has been changed: names
+// are full.
+type Resolution struct {
+	Tree      ast.Statement
+	Statement policy.Statement
+	// Refs are the places where rows of a table or view come from.
+	Refs []*Ref
+	// Output are the columns of a query's result, nil for other statements.
+	Output []Column
+	// Stored are the values that the statement writes over existing ones.
+	Stored []Column
+}
+
+// A Ref is one reference to a table or view.
+type Ref struct {
+	Table *policy.Table
+	// Slot is where the reference stands in the tree; nil where rows come
+	// straight from the object and no subquery can stand in for it.
+	Slot *ast.Relation
+	// Alias is what the rest of the statement calls it.
+	Alias *ast.Ident
+	// Target marks the object that a DML statement changes; Where is its
+	// condition, which a row filter is added to.
+	Target bool
+	Where  *ast.Expr
+	// Inside are the references of a view's own query, Query that query with
+	// Slots of its own. Both are nil for a table.
+	Query  ast.Query
+	Inside []*Ref
+	// Yields are a view's columns as its query makes them.
+	Yields []Column
+	// Via is the outermost view through which the reference is made.
+	Via *policy.Object
+
+	touched map[string]bool
+	written []string
+}
+
+// At is the interval of AT or BEFORE that the reference asks for, nil without.
+func (r *Ref) At() *ast.TimeTravel {
+	if r.Slot == nil {
+		return nil
+	}
+	if t, ok := (*r.Slot).(*ast.Table); ok {
+		return t.At
+	}
+	return nil
+}
+
+// Touched returns the columns that are read through the reference, in the
+// table's order.
+func (r *Ref) Touched() []policy.Column {
+	var cols []policy.Column
+	for _, c := range r.Table.Columns {
+		if r.touched[c.Name] {
+			cols = append(cols, c)
+		}
+	}
+	return cols
+}
+
+// A Column of a result, with the columns that its values come from.
+type Column struct {
+	Name    string
+	Origins []Origin
+}
+
+// An Origin is a column of a reference.
+type Origin struct {
+	Ref    *Ref
+	Column string
+}
+
+// resolver resolves one statement.
+type resolver struct {
+	catalog   *Catalog
+	context   Context
+	out       *Resolution
+	functions map[string]bool
+	effects   map[string]bool
+	refs      *[]*Ref // where references are collected: the statement's, or a view's
+	via       *policy.Object
+	views     []*policy.Table // being expanded, against recursion
+}
+
+// Resolve resolves a statement and changes it in place.
+func Resolve(stmt ast.Statement, catalog *Catalog, context Context) *Resolution {
+	out := &Resolution{Tree: stmt}
+	out.Statement.Class, out.Statement.Command = Classify(stmt)
+	r := &resolver{catalog: catalog, context: context, out: out, functions: map[string]bool{}, effects: map[string]bool{}}
+	r.refs = &out.Refs
+	r.statement(stmt)
+	r.collect(out.Refs)
+	for f := range r.functions {
+		out.Statement.Functions = append(out.Statement.Functions, f)
+	}
+	for f := range r.effects {
+		out.Statement.Effects = append(out.Statement.Effects, f)
+	}
+	slices.Sort(out.Statement.Functions)
+	slices.Sort(out.Statement.Effects)
+	return out
+}
+
+// collect turns references into accesses.
+func (r *resolver) collect(refs []*Ref) {
+	for _, ref := range refs {
+		a := policy.Access{Class: policy.Read, Object: ref.Table.Object, Via: ref.Via}
+		a.Columns = ref.Touched()
+		if ref.Target {
+			// The target's access was made with the statement; what it reads
+			// of the target is added to it.
+			for i := range r.out.Statement.Accesses {
+				t := &r.out.Statement.Accesses[i]
+				if t.Object == ref.Table.Object && t.Class == policy.Modify {
+					t.Columns = a.Columns
+				}
+			}
+			continue
+		}
+		r.out.Statement.Accesses = append(r.out.Statement.Accesses, a)
+		r.collect(ref.Inside)
+	}
+}
+
+func (r *resolver) problem(code policy.Code, next, format string, args ...any) {
+	p := policy.Reason{Code: code, Sentence: fmt.Sprintf(format, args...), Next: next}
+	if !slices.Contains(r.out.Statement.Problems, p) {
+		r.out.Statement.Problems = append(r.out.Statement.Problems, p)
+	}
+}
+
+func (r *resolver) unsupported(what, next string) {
+	r.problem(policy.CodeUnsupported, next, "The gateway does not run %s.", what)
+}
+
+// fullName completes a name from the context. It reports false, with a
+// problem, for names that only the warehouse could resolve.
+func (r *resolver) fullName(n *ast.ObjectName) (name, bool) {
+	if n.Dynamic != nil {
+		r.unsupported("IDENTIFIER(…)", "Write the name itself.")
+		return name{}, false
+	}
+	full := name{r.context.Database, r.context.Schema, ""}
+	switch parts := n.Parts; len(parts) {
+	case 1:
+		full.object = parts[0].Fold()
+	case 2:
+		full.schema, full.object = fold(parts[0], "PUBLIC"), fold(parts[1], "")
+	case 3:
+		full.database, full.schema, full.object = fold(parts[0], ""), fold(parts[1], "PUBLIC"), fold(parts[2], "")
+	}
+	if full.database == "" || full.schema == "" || full.object == "" {
+		r.problem(policy.CodeObjectUnknown, "Write the name as database.schema.table.", "The name %s is not complete.", n.Fold())
+		return name{}, false
+	}
+	n.Parts = []*ast.Ident{at(n, full.database), at(n, full.schema), at(n, full.object)}
+	return full, true
+}
+
+// fold returns an identifier's stored name, or what the missing part of db..t
+// means.
+func fold(i *ast.Ident, missing string) string {
+	if i == nil {
+		return missing
+	}
+	return i.Fold()
+}
+
+// at makes an identifier in the place of a node.
+func at(n ast.Node, stored string) *ast.Ident {
+	id := ast.NewIdent(stored)
+	id.Span = ast.Span{From: n.Pos(), To: n.End()}
+	return id
+}
+
+// table finds the table or view that a name means and makes the name full.
+func (r *resolver) table(n *ast.ObjectName) *policy.Table {
+	full, ok := r.fullName(n)
+	if !ok {
+		return nil
+	}
+	if t := r.catalog.Lookup(full.database, full.schema, full.object); t != nil {
+		return t
+	}
+	if full.schema == "INFORMATION_SCHEMA" || full.database == "SNOWFLAKE" {
+		r.problem(policy.CodeUnsupported, "Use the list_tables and describe_table tools.", "The gateway does not run queries over the account's own catalog.")
+		return nil
+	}
+	// Policy's own wording for an object that is hidden is the same.
+	r.problem(policy.CodeObjectUnknown, "Use list_tables to see which tables there are for you.", "There is no table %s, or it is not for you.", policy.Object{Database: full.database, Schema: full.schema, Name: full.object})
+	return nil
+}
+
+// access adds what the statement does to an object besides reading it.
+func (r *resolver) access(class policy.Class, o policy.Object, columns ...policy.Column) {
+	r.out.Statement.Accesses = append(r.out.Statement.Accesses, policy.Access{Class: class, Object: o, Columns: columns})
+}
+
+// objectKind is policy's word for Snowflake's kind of object.
+func objectKind(kind string) policy.ObjectKind { return policy.ObjectKind(strings.ToLower(kind)) }

@@ -1,0 +1,293 @@
+package resolve
+
+import (
+	"querywarden/internal/snowsql/ast"
+	"querywarden/policy"
+)
+
+// statement resolves a statement of any kind. What the gate does not run under
+// any policy becomes a problem here.
+func (r *resolver) statement(stmt ast.Statement) {
+	switch s := stmt.(type) {
+	case *ast.QueryStmt:
+		r.out.Output = r.query(s.Query, nil, nil)
+	case *ast.Explain:
+		q, ok := s.Statement.(*ast.QueryStmt)
+		if !ok {
+			r.unsupported("EXPLAIN of anything but a query", "Use the query tool's dry_run.")
+			return
+		}
+		r.query(q.Query, nil, nil)
+	case *ast.Insert:
+		r.insert(s)
+	case *ast.MultiInsert:
+		r.multiInsert(s)
+	case *ast.Update:
+		r.update(s)
+	case *ast.Delete:
+		if ref, sc := r.target(s.Target, &s.Alias, &s.Where); ref != nil {
+			r.relations(s.Using, sc)
+			r.opt(s.Where, sc, nil)
+		}
+	case *ast.Merge:
+		r.merge(s)
+	case *ast.Create:
+		r.create(s)
+	case *ast.Drop:
+		r.object(policy.Destroy, s.Kind, s.Name)
+	case *ast.Truncate:
+		r.object(policy.Destroy, "TABLE", s.Name)
+	case *ast.Alter:
+		r.alter(s)
+	case *ast.Comment:
+		r.object(policy.Create, s.Kind, s.Name)
+	case *ast.Show, *ast.Describe:
+		r.unsupported("SHOW and DESCRIBE", "Use the list_tables and describe_table tools.")
+	case *ast.Use, *ast.SetVar, *ast.UnsetVar:
+		r.unsupported("statements about the session", "Write full names and values; every statement stands alone.")
+	case *ast.Transaction:
+		r.unsupported("transactions over several statements", "Every statement is committed by itself.")
+	case *ast.Undrop:
+		r.unsupported("UNDROP", "Ask an administrator.")
+	case *ast.Grant:
+		r.unsupported("GRANT and REVOKE", "Ask an administrator.")
+	case *ast.CallStmt, *ast.Execute, *ast.Block:
+		r.unsupported("procedures and scripts", "Send the statements one by one.")
+	case *ast.Copy, *ast.StageCommand:
+		r.unsupported("statements over stages and files", "Use tables.")
+	default:
+		r.problem(policy.CodeNotUnderstood, "Send a plain SELECT.", "The gateway does not know this kind of statement.")
+	}
+}
+
+// relations resolves what stands in FROM or USING.
+func (r *resolver) relations(list []ast.Relation, s *scope) {
+	for i := range list {
+		r.relation(&list[i], s, nil)
+	}
+}
+
+// written finds the table that a statement writes to.
+func (r *resolver) written(class policy.Class, n *ast.ObjectName, columns []*ast.Ident) *policy.Table {
+	t := r.table(n)
+	if t == nil {
+		return nil
+	}
+	if t.Kind != policy.TableObject {
+		r.unsupported("writing through views", "Write to the table.")
+		return nil
+	}
+	r.access(class, t.Object, r.columns(t, columns)...)
+	return t
+}
+
+// columns finds columns of a table by name.
+func (r *resolver) columns(t *policy.Table, names []*ast.Ident) []policy.Column {
+	var cols []policy.Column
+next:
+	for _, n := range names {
+		for _, c := range t.Columns {
+			if c.Name == n.Fold() {
+				cols = append(cols, c)
+				continue next
+			}
+		}
+		r.problem(policy.CodeColumnUnknown, "Use describe_table to see the table's columns.", "The table %s has no column %s.", t.Object, n.Fold())
+	}
+	return cols
+}
+
+func (r *resolver) insert(s *ast.Insert) {
+	class := policy.Write
+	if s.Overwrite {
+		class = policy.Destroy
+	}
+	r.written(class, s.Target, s.Columns)
+	r.query(s.Source, nil, nil)
+}
+
+func (r *resolver) multiInsert(s *ast.MultiInsert) {
+	class := policy.Write
+	if s.Overwrite {
+		class = policy.Destroy
+	}
+	rows := &scope{sources: []*source{{columns: r.query(s.Source, nil, nil)}}}
+	for _, b := range s.Branches {
+		r.opt(b.If, rows, nil)
+		for _, into := range b.Into {
+			r.written(class, into.Target, into.Columns)
+			r.all(into.Values, rows, nil)
+		}
+	}
+}
+
+// target resolves the table that UPDATE, DELETE or MERGE changes, and returns
+// the scope that its columns are seen in.
+func (r *resolver) target(n *ast.ObjectName, alias **ast.Alias, where *ast.Expr) (*Ref, *scope) {
+	written := n.Parts
+	t := r.written(policy.Modify, n, nil)
+	if t == nil {
+		return nil, nil
+	}
+	if *alias == nil {
+		name := written[len(written)-1]
+		*alias = &ast.Alias{Span: name.Span, Name: name}
+	}
+	ref := &Ref{Table: t, Alias: (*alias).Name, Target: true, Where: where, touched: map[string]bool{}}
+	r.out.Refs = append(r.out.Refs, ref)
+	src := &source{alias: ref.Alias, ref: ref, full: name{t.Database, t.Schema, t.Name}}
+	for _, c := range t.Columns {
+		src.columns = append(src.columns, Column{Name: c.Name, Origins: []Origin{{ref, c.Name}}})
+	}
+	return ref, &scope{sources: []*source{src}, using: map[string]bool{}}
+}
+
+// assign resolves SET column = value. The column belongs to the target.
+func (r *resolver) assign(set []*ast.Assignment, ref *Ref, s *scope) {
+	for _, a := range set {
+		column := a.Column[len(a.Column)-1]
+		a.Column = []*ast.Ident{column}
+		if cols := r.columns(ref.Table, a.Column); cols != nil {
+			ref.written = append(ref.written, cols[0].Name)
+		}
+		r.out.Stored = append(r.out.Stored, Column{Name: column.Fold(), Origins: r.expr(a.Value, s, nil)})
+	}
+}
+
+func (r *resolver) update(s *ast.Update) {
+	ref, sc := r.target(s.Target, &s.Alias, &s.Where)
+	if ref == nil {
+		return
+	}
+	r.relations(s.From, sc)
+	r.assign(s.Set, ref, sc)
+	r.opt(s.Where, sc, nil)
+}
+
+func (r *resolver) merge(s *ast.Merge) {
+	ref, sc := r.target(s.Target, &s.Alias, &s.On)
+	if ref == nil {
+		return
+	}
+	r.relation(&s.Using, sc, nil)
+	r.expr(s.On, sc, nil)
+	for _, w := range s.Whens {
+		r.opt(w.If, sc, nil)
+		r.assign(w.Set, ref, sc)
+		r.columns(ref.Table, w.Columns)
+		for i, v := range w.Values {
+			c := Column{Origins: r.expr(v, sc, nil)}
+			if i < len(w.Columns) {
+				c.Name = w.Columns[i].Fold()
+			}
+			r.out.Stored = append(r.out.Stored, c)
+		}
+		if w.Set == nil && w.Values == nil && w.Action != "DELETE" {
+			r.unsupported("MERGE … ALL BY NAME", "Name the columns.")
+		}
+	}
+}
+
+// create resolves CREATE. Tables and plain views are judged; what holds code,
+// copies data past the masks, or reaches out of the account is not run.
+func (r *resolver) create(s *ast.Create) {
+	class, _ := Classify(s)
+	switch {
+	case s.Kind == "SCHEMA" && s.Clone == nil:
+		r.object(class, s.Kind, s.Name)
+		return
+	case s.Kind != "TABLE" && s.Kind != "VIEW":
+		r.unsupported("CREATE "+s.Kind, "Ask an administrator.")
+		return
+	}
+	if s.As != nil {
+		r.query(s.As, nil, nil)
+	}
+	for _, c := range s.Columns {
+		r.opt(c.Default, &scope{}, nil)
+	}
+	if s.Like != nil {
+		if t := r.table(s.Like); t != nil {
+			r.access(policy.Read, t.Object)
+		}
+	}
+	if s.Clone != nil {
+		if t := r.table(s.Clone); t != nil {
+			r.raw(t)
+		}
+	}
+	if s.Options != nil {
+		r.unsupported("CREATE "+s.Kind+" with options", "Leave the options out.")
+	}
+	if full, ok := r.fullName(s.Name); ok {
+		r.access(class, policy.Object{Kind: objectKind(s.Kind), Database: full.database, Schema: full.schema, Name: full.object})
+	}
+}
+
+// raw notes that a statement takes a table's rows as they are, where no mask
+// can stand.
+func (r *resolver) raw(t *policy.Table) {
+	ref := &Ref{Table: t, touched: map[string]bool{}}
+	for _, c := range t.Columns {
+		ref.touched[c.Name] = true
+	}
+	*r.refs = append(*r.refs, ref)
+}
+
+// object resolves the name of an object that a statement destroys or changes.
+func (r *resolver) object(class policy.Class, kind string, n *ast.ObjectName) {
+	switch kind {
+	case "TABLE", "VIEW":
+		if t := r.table(n); t != nil {
+			r.access(class, t.Object)
+		}
+	case "SCHEMA":
+		database, schema := r.context.Database, ""
+		switch parts := n.Parts; {
+		case n.Dynamic != nil:
+		case len(parts) == 1:
+			schema = fold(parts[0], "")
+		case len(parts) == 2:
+			database, schema = fold(parts[0], ""), fold(parts[1], "")
+		}
+		if schema == "" || database == "" {
+			r.problem(policy.CodeObjectUnknown, "Write the name as database.schema.", "The name %s is no schema's.", n.Fold())
+			return
+		}
+		n.Parts = []*ast.Ident{at(n, database), at(n, schema)}
+		r.access(class, policy.Object{Kind: policy.SchemaObject, Database: database, Name: schema})
+	default:
+		r.unsupported("statements about a "+kind, "Ask an administrator.")
+	}
+}
+
+// alter resolves ALTER TABLE. A new name would take rows out of the reach of
+// the masks on the old one.
+func (r *resolver) alter(s *ast.Alter) {
+	if s.Kind != "TABLE" || s.Options != nil {
+		r.unsupported("this form of ALTER", "Ask an administrator.")
+		return
+	}
+	t := r.table(s.Name)
+	if t == nil {
+		return
+	}
+	class, _ := Classify(s)
+	switch {
+	case s.Action == "ADD" && s.Columns != nil:
+		for _, c := range s.Columns {
+			r.opt(c.Default, &scope{}, nil)
+		}
+		r.access(class, t.Object)
+	case s.Action == "DROP" && s.Drops != nil:
+		r.access(class, t.Object, r.columns(t, s.Drops)...)
+	case s.Action == "RENAME" && s.To != nil:
+		r.access(class, t.Object)
+		r.raw(t)
+		if full, ok := r.fullName(s.To); ok {
+			r.access(policy.Create, policy.Object{Kind: policy.TableObject, Database: full.database, Schema: full.schema, Name: full.object})
+		}
+	default:
+		r.unsupported("this form of ALTER", "Ask an administrator.")
+	}
+}

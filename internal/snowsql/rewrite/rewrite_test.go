@@ -1,0 +1,249 @@
+package rewrite_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"querywarden/internal/snowsql/ast"
+	"querywarden/internal/snowsql/parser"
+	"querywarden/internal/snowsql/resolve"
+	"querywarden/internal/snowsql/rewrite"
+	"querywarden/policy"
+)
+
+func table(schema, name string, columns ...string) policy.Table {
+	t := policy.Table{Object: policy.Object{Kind: policy.TableObject, Database: "DB", Schema: schema, Name: name}}
+	for _, c := range columns {
+		name, typ, _ := strings.Cut(c, " ")
+		t.Columns = append(t.Columns, policy.Column{Name: name, Type: typ})
+	}
+	return t
+}
+
+func view(schema, name, definition string, columns ...string) policy.Table {
+	v := table(schema, name, columns...)
+	v.Kind, v.Definition = policy.ViewObject, definition
+	return v
+}
+
+var catalog = resolve.NewCatalog([]policy.Table{
+	table("S", "C", "ID NUMBER(38,0)", "NAME VARCHAR", "SSN VARCHAR", "BORN DATE", "DATA VARIANT"),
+	table("S", "O", "ID NUMBER(38,0)", "CID NUMBER(38,0)", "REGION VARCHAR", "AMOUNT NUMBER(12,2)"),
+	table("S", "P", "ID NUMBER(38,0)", "TITLE VARCHAR"),
+	view("S", "V", "create view v as select id, ssn as number from c", "ID NUMBER(38,0)", "NUMBER VARCHAR"),
+	view("S", "HIDDEN", "", "ID NUMBER(38,0)"),
+})
+
+var masking = mustParse(`
+version: 1
+masks:
+  - columns: ["*.*.*.ssn", "*.*.c.data"]
+    mask: redact
+filters:
+  - on: [db.s.o]
+    where: "region = 'EU'"
+    for: everyone
+rules:
+  - name: all
+    who: everyone
+    may: [read, write, modify, create, destroy]
+    on: ["db.*.*"]
+    verdict: allow
+`)
+
+func mustParse(text string) *policy.Policy {
+	p, err := policy.Parse([]byte(text))
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// judge reads, resolves, decides and rewrites. It returns the text that would
+// run, or the code of the refusal.
+func judge(t testing.TB, sql string) (text, masked string) {
+	t.Helper()
+	stmt, err := parser.ParseStatement(sql)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	res := resolve.Resolve(stmt, catalog, resolve.Context{Database: "DB", Schema: "S"})
+	d := masking.Decide(policy.Caller{Issuer: "i", Subject: "s"}, res.Statement, time.Time{})
+	if d.Verdict == policy.Deny {
+		return string(d.Reasons[0].Code), ""
+	}
+	out, columns, err := rewrite.Apply(res, d, []byte("key"))
+	if err != nil {
+		var r *rewrite.Refusal
+		if !errors.As(err, &r) {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		return string(r.Reason.Code), ""
+	}
+	text, err = ast.Print(out, ast.Snowflake)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.ParseStatement(text); err != nil {
+		t.Fatalf("what would run does not parse: %s: %v", text, err)
+	}
+	var names []string
+	for _, c := range columns {
+		names = append(names, c.Column)
+	}
+	return text, strings.Join(names, " ")
+}
+
+const (
+	ssnOnly = "(SELECT '***' AS SSN FROM DB.S.C AS Q)"
+	idSSN   = "(SELECT Q.ID, '***' AS SSN FROM DB.S.C AS Q)"
+	all     = "(SELECT Q.ID, Q.NAME, '***' AS SSN, Q.BORN, CAST(NULL AS VARIANT) AS DATA FROM DB.S.C AS Q)"
+)
+
+func TestApply(t *testing.T) {
+	for _, c := range []struct{ sql, want, masked string }{
+		{"select id from p", "SELECT ID FROM DB.S.P AS P", ""},
+		{"select name from c", "SELECT NAME FROM DB.S.C AS C", ""},
+		{"select ssn from c", "SELECT SSN FROM " + ssnOnly + " AS C", "SSN"},
+		{"select ssn as x from c", "SELECT SSN AS X FROM " + ssnOnly + " AS C", "X"},
+		{"select * from c", "SELECT * FROM " + all + " AS C", "SSN DATA"},
+		{"select c.* from s.c", "SELECT C.* FROM " + all + " AS C", "SSN DATA"},
+		{"select db.s.c.ssn from db.s.c", "SELECT C.SSN FROM " + ssnOnly + " AS C", "SSN"},
+		{`select "SSN" from "C"`, "SELECT SSN FROM " + ssnOnly + " AS C", "SSN"},
+		{"select id from c where ssn like '123%'", "SELECT ID FROM " + idSSN + " AS C WHERE SSN LIKE '123%'", ""},
+		{"select id from c order by ssn", "SELECT ID FROM " + idSSN + " AS C ORDER BY SSN", ""},
+		{"select count(distinct ssn) n from c", "SELECT COUNT(DISTINCT SSN) AS N FROM " + ssnOnly + " AS C", "N"},
+		{"select a.id from c a join c b on a.ssn = b.ssn", "SELECT A.ID FROM " + idSSN + " AS A INNER JOIN " + ssnOnly + " AS B ON A.SSN = B.SSN", ""},
+		{"select a.id from c a join c b using (ssn)", "SELECT A.ID FROM " + idSSN + " AS A INNER JOIN " + ssnOnly + " AS B USING (SSN)", ""},
+		{"select id from p union all select ssn from c", "SELECT ID FROM DB.S.P AS P UNION ALL SELECT SSN FROM " + ssnOnly + " AS C", "ID"},
+		{"select (select max(ssn) from c) m", "SELECT (SELECT MAX(SSN) FROM " + ssnOnly + " AS C) AS M", "M"},
+		{"select id from p where exists (select 1 from c where c.id = p.id and ssn = '1')", "SELECT ID FROM DB.S.P AS P WHERE EXISTS (SELECT 1 FROM " + idSSN + " AS C WHERE C.ID = P.ID AND SSN = '1')", ""},
+		{"with c as (select id from p) select * from c", "WITH C AS (SELECT ID FROM DB.S.P AS P) SELECT * FROM C", ""},
+		{"with x as (select ssn s from c) select s from x", "WITH X AS (SELECT SSN AS S FROM " + ssnOnly + " AS C) SELECT S FROM X", "S"},
+		{"with p as (select * from c) select ssn from p", "WITH P AS (SELECT * FROM " + all + " AS C) SELECT SSN FROM P", "SSN"},
+		{"with r as (select 1 n union all select n + 1 from r where n < 3) select * from r", "WITH RECURSIVE R AS (SELECT 1 AS N UNION ALL SELECT N + 1 FROM R WHERE N < 3) SELECT * FROM R", ""},
+		{"select object_construct(*) o from c", "SELECT OBJECT_CONSTRUCT(*) AS O FROM " + all + " AS C", "O"},
+		{"select f.value v from c, lateral flatten(input => data:x) f", "SELECT F.VALUE AS V FROM (SELECT CAST(NULL AS VARIANT) AS DATA FROM DB.S.C AS Q) AS C, LATERAL FLATTEN(INPUT => DATA:x) AS F", "V"},
+		{"select $3 from c", "SELECT $3 FROM " + all + " AS C", "$3"},
+		{"select number from v", "SELECT NUMBER FROM (SELECT ID, SSN AS NUMBER FROM " + idSSN + " AS C) AS V (ID, NUMBER)", "NUMBER"},
+		{"select count(*) from o", "SELECT COUNT(*) FROM (SELECT 1 AS ONE FROM DB.S.O AS Q WHERE ((Q.REGION = 'EU'))) AS O", ""},
+		{"select amount from o at (offset => -60) sample (10)", "SELECT AMOUNT FROM (SELECT Q.AMOUNT FROM DB.S.O AT(OFFSET => -60) AS Q WHERE ((Q.REGION = 'EU'))) AS O SAMPLE (10)", ""},
+		{"select * from c pivot (max(ssn) for name in ('a', 'b')) p", "SELECT * FROM " + all + " AS C PIVOT (MAX(SSN) FOR NAME IN ('a', 'b')) AS P", "*"},
+		{"select id, ssn x, x || 'y' z from c", "SELECT ID, SSN AS X, X || 'y' AS Z FROM " + idSSN + " AS C", "X Z"},
+		{"create table t as select ssn from c", "CREATE TABLE DB.S.T AS SELECT SSN FROM " + ssnOnly + " AS C", ""},
+		{"insert into p (title) select ssn from c", "INSERT INTO DB.S.P (TITLE) SELECT SSN FROM " + ssnOnly + " AS C", ""},
+		{"delete from o where id = 1", "DELETE FROM DB.S.O AS O WHERE (ID = 1) AND ((O.REGION = 'EU'))", ""},
+		{"delete from o", "DELETE FROM DB.S.O AS O WHERE ((O.REGION = 'EU'))", ""},
+		{"update p set title = 'x' where id in (select id from c where ssn = '1')", "UPDATE DB.S.P AS P SET TITLE = 'x' WHERE ID IN (SELECT ID FROM " + idSSN + " AS C WHERE SSN = '1')", ""},
+		{"update c set name = 'x' where ssn = '1'", "mask_unresolved", ""},
+		{"update c set ssn = ssn || 'x'", "mask_unresolved", ""},
+		{"update p set title = ssn from c where c.id = p.id", "mask_unresolved", ""},
+		{"merge into p using c on p.id = c.id when matched then update set title = c.ssn", "mask_unresolved", ""},
+		{"merge into o using p on o.id = p.id when matched then delete", "mask_unresolved", ""},
+		{"create table t clone c", "mask_unresolved", ""},
+		{"create table t clone p", "CREATE TABLE DB.S.T CLONE DB.S.P", ""},
+		{"alter table c rename to d", "mask_unresolved", ""},
+		{"create view w as select ssn from c", "mask_unresolved", ""},
+		{"select * from hidden", "mask_unresolved", ""},
+		{"select nope from c", "column_unknown", ""},
+		{"select * from nope", "object_unknown", ""},
+		{"select my_udf(ssn) from c", "function_unknown", ""},
+		{"select x.my_udf(ssn) from c", "function_unknown", ""},
+		{"select get_ddl('table', 'c')", "function_forbidden", ""},
+		{"select * from table(result_scan('x'))", "unsupported", ""},
+		{"select * from table(result_scan(last_query_id()))", "unsupported", ""},
+		{"select * from identifier('c')", "unsupported", ""},
+		{"select $x", "unsupported", ""},
+		{"select $1 from @stage", "unsupported", ""},
+		{"select * from information_schema.tables", "unsupported", ""},
+		{"show tables", "unsupported", ""},
+		{"call p()", "unsupported", ""},
+		{"begin return 1; end", "unsupported", ""},
+		{"execute immediate 'select 1'", "unsupported", ""},
+		{"copy into @s from c", "unsupported", ""},
+		{"drop table c", "DROP TABLE DB.S.C", ""},
+		{"select a.x from (select ssn x from c) a", "SELECT A.X FROM (SELECT SSN AS X FROM " + ssnOnly + " AS C) AS A", "X"},
+		{"select s.c.id from c join p using (id)", "SELECT C.ID FROM DB.S.C AS C INNER JOIN DB.S.P AS P USING (ID)", ""},
+		{"select dateadd(day, 1, born) from c", "SELECT DATEADD(DAY, 1, BORN) FROM DB.S.C AS C", ""},
+		{"select current_date, current_timestamp()", "SELECT CURRENT_DATE, CURRENT_TIMESTAMP()", ""},
+	} {
+		got, masked := judge(t, c.sql)
+		if got != c.want || masked != c.masked {
+			t.Errorf("%s\n got %s [%s]\nwant %s [%s]", c.sql, got, masked, c.want, c.masked)
+		}
+	}
+}
+
+func TestLimit(t *testing.T) {
+	for _, c := range []struct{ sql, want string }{
+		{"select 1", "SELECT 1 LIMIT 11"},
+		{"select 1 limit 5", "SELECT 1 LIMIT 5"},
+		{"select 1 limit 50 offset 3", "SELECT 1 LIMIT 11 OFFSET 3"},
+		{"select 1 limit null", "SELECT 1 LIMIT 11"},
+		{"select top 50 1", "SELECT TOP 11 1"},
+		{"select 1 union select 2 order by 1", "SELECT 1 UNION SELECT 2 ORDER BY 1 LIMIT 11"},
+		{"with a as (select 1) select * from a", "WITH A AS (SELECT 1) SELECT * FROM A LIMIT 11"},
+		{"(select 1 limit 99)", "(SELECT 1 LIMIT 99) LIMIT 11"},
+		{"drop table t", "DROP TABLE T"},
+	} {
+		stmt, err := parser.ParseStatement(c.sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limited, _ := rewrite.Limit(stmt, 11)
+		if got, err := ast.Print(limited, ast.Snowflake); err != nil || got != c.want {
+			t.Errorf("%s\n got %s\nwant %s\n%v", c.sql, got, c.want, err)
+		}
+	}
+}
+
+func TestCheckFilter(t *testing.T) {
+	orders := catalog.Lookup("DB", "S", "O")
+	for text, ok := range map[string]bool{
+		"region = 'EU'": true, "region = 'EU' and amount < 10": true, "upper(region) = 'EU'": true,
+		"nope = 1": false, "id in (select id from c)": false, "p.region = 'EU'": false, "get_ddl('a', 'b') = ''": false, "1 = ": false, "f(region)": false,
+	} {
+		if err := rewrite.CheckFilter(orders, text); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func FuzzApply(f *testing.F) {
+	for _, seed := range []string{"select * from c", "with r as (select 1 n union all select n from r) select * from r, v", "update c set id = 1 from o", "select a.b.c.d from c natural join o"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, sql string) {
+		stmt, err := parser.ParseStatement(sql)
+		if err != nil {
+			return
+		}
+		res := resolve.Resolve(stmt, catalog, resolve.Context{Database: "DB", Schema: "S"})
+		d := masking.Decide(policy.Caller{Issuer: "i", Subject: "s"}, res.Statement, time.Time{})
+		if d.Verdict == policy.Deny {
+			return
+		}
+		out, _, err := rewrite.Apply(res, d, []byte("key"))
+		if err != nil {
+			return
+		}
+		text, err := ast.Print(out, ast.Snowflake)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.ParseStatement(text); err != nil {
+			t.Fatalf("%s\nbecame\n%s\nwhich does not parse: %v", sql, text, err)
+		}
+	})
+}
+
+func BenchmarkJudge(b *testing.B) {
+	const sql = `with big as (select c.name, sum(o.amount) total from c join o on o.cid = c.id where c.ssn is not null group by 1)
+		select name, total, rank() over (order by total desc) r from big qualify r <= 10`
+	b.ReportAllocs()
+	for b.Loop() {
+		judge(b, sql)
+	}
+}

@@ -115,9 +115,10 @@ func (c *Counts) ByName() map[string]int64 {
 // A Scanner looks for the hits of a set of detectors. It does not change after
 // [NewScanner] and is safe for concurrent use. The zero Scanner finds nothing.
 type Scanner struct {
-	on    [numDetectors]bool
-	start [256]trigger // what a byte may be the beginning, or the heart, of
-	shape [256]uint8   // the first of keyShapes that begins with a byte
+	on     [numDetectors]bool
+	digits int          // a run of fewer holds no hit
+	start  [256]trigger // what a byte may be the beginning, or the heart, of
+	shape  [256]uint8   // the first of keyShapes that begins with a byte
 }
 
 // trigger says what to look for at a byte.
@@ -140,6 +141,14 @@ func NewScanner(names ...string) (*Scanner, error) {
 			return nil, fmt.Errorf("making a scanner: %w", err)
 		}
 		s.on[d] = true
+	}
+	switch {
+	case s.on[PhoneNumber]:
+		s.digits = minPhone
+	case s.on[SSN]:
+		s.digits = ssnLength
+	default:
+		s.digits = minCard
 	}
 	if s.on[CardNumber] || s.on[SSN] || s.on[PhoneNumber] || s.on[IBAN] {
 		for c := '0'; c <= '9'; c++ {
@@ -177,8 +186,10 @@ func (s *Scanner) Find(text string) []Span {
 		switch kind {
 		case atDigit, atWide:
 			end, wide := 0, kind == atWide
-			if wide && !startsWithDigit(text[i:]) {
-				continue
+			if wide {
+				if _, size := wideDigit(text, i); size == 0 {
+					continue
+				}
 			}
 			if s.on[IBAN] && !wide {
 				if sp, ok := findIBAN(text, done, i); ok {

@@ -39,13 +39,13 @@ type run struct {
 func skipRun(text string, i int) (end, digits int) {
 	for {
 		for i < len(text) {
-			if c := text[i]; c >= '0' && c <= '9' {
-				i++
-			} else if _, size := digitAt(text, i); size > 0 {
-				i += size
-			} else {
-				break
+			size := 1
+			if text[i]-'0' > 9 {
+				if _, size = digitAt(text, i); size == 0 {
+					break
+				}
 			}
+			i += size
 			digits++
 		}
 		kind, next := gapAt(text, i)
@@ -64,9 +64,11 @@ func readRun(text string, i int, groups []group, digits []byte) run {
 	g := group{start: i}
 	for {
 		for i < len(text) {
-			v, size := digitAt(text, i)
-			if size == 0 {
-				break
+			v, size := text[i]-'0', 1
+			if v > 9 {
+				if v, size = digitAt(text, i); size == 0 {
+					break
+				}
 			}
 			digits = append(digits, v)
 			g.n++
@@ -87,12 +89,17 @@ func readRun(text string, i int, groups []group, digits []byte) run {
 // of 0 if there is none.
 func digitAt(text string, i int) (byte, int) {
 	c := text[i]
+	if c-'0' <= 9 {
+		return c - '0', 1
+	}
 	if c < utf8.RuneSelf {
-		if c >= '0' && c <= '9' {
-			return c - '0', 1
-		}
 		return 0, 0
 	}
+	return wideDigit(text, i)
+}
+
+// wideDigit is digitAt beyond ASCII.
+func wideDigit(text string, i int) (byte, int) {
 	r, size := utf8.DecodeRuneInString(text[i:])
 	// No digits before the Arabic ones, nor among the scripts of East Asia:
 	// most text beyond ASCII goes no further.
@@ -112,15 +119,12 @@ func digitAt(text string, i int) (byte, int) {
 	return 0, 0
 }
 
-// startsWithDigit reports whether text begins with a digit beyond ASCII.
-func startsWithDigit(text string) bool {
-	_, size := digitAt(text, 0)
-	return size > 0
-}
-
 // gapAt returns the separators at text[i] if a digit follows them, and where
 // that digit is.
 func gapAt(text string, i int) (gap, int) {
+	if i+1 >= len(text) || text[i] < utf8.RuneSelf && asciiGap(text[i]) == noGap {
+		return noGap, 0 // most runs end here
+	}
 	kind := noGap
 	for range maxGap + 1 {
 		if i >= len(text) {
@@ -143,18 +147,24 @@ func gapAt(text string, i int) (gap, int) {
 	return noGap, 0
 }
 
+func asciiGap(c byte) gap {
+	switch c {
+	case '.':
+		return dotGap
+	case ' ':
+		return spaceGap
+	case '-':
+		return dashGap
+	case '\t', '(', ')':
+		return otherGap
+	default:
+		return noGap
+	}
+}
+
 func separatorAt(text string, i int) (gap, int) {
-	switch c := text[i]; {
-	case c == '.':
-		return dotGap, 1
-	case c == ' ':
-		return spaceGap, 1
-	case c == '-':
-		return dashGap, 1
-	case c == '\t' || c == '(' || c == ')':
-		return otherGap, 1
-	case c < utf8.RuneSelf:
-		return noGap, 0
+	if c := text[i]; c < utf8.RuneSelf {
+		return asciiGap(c), 1
 	}
 	r, size := utf8.DecodeRuneInString(text[i:])
 	switch {
@@ -176,7 +186,7 @@ func separatorAt(text string, i int) (gap, int) {
 // before text[from] belongs to a hit.
 func (s *Scanner) findNumbers(spans []Span, text string, from, i int) ([]Span, int) {
 	runEnd, n := skipRun(text, i)
-	if n < minPhone {
+	if n < s.digits {
 		return spans, runEnd
 	}
 	// Most runs are short and stay on the stack.
@@ -311,6 +321,9 @@ func printed(groups []group) bool {
 		return false
 	}
 }
+
+// ssnLength is how many digits a social security number has.
+const ssnLength = 9
 
 // ssn returns the social security number that begins with group g: 3-2-4
 // digits with one separator between, twice the same. Numbers that are never

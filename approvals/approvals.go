@@ -71,7 +71,7 @@ var (
 
 // A Binding is what an approval is good for.
 type Binding struct {
-	Statement string           `json:"statement"` // as it would run
+	Statement string           `json:"statement"` // as it would run, without the gate's secrets
 	Requester policy.Identity  `json:"requester"`
 	Behind    *policy.Identity `json:"behind,omitempty"`
 	Objects   []string         `json:"objects"`
@@ -464,7 +464,7 @@ func (s *Store) Claim(ctx context.Context, id, digest string, e audit.Event) (Cl
 		case r.State != Approved:
 			refused = fmt.Errorf("%w: it is %s", ErrNotClaimable, r.State)
 			return nil
-		case r.Digest != digest, r.Binding.Statement != e.Runs:
+		case r.Digest != digest, r.Binding.Statement != e.Kept():
 			refused = ErrOtherBinding
 			return nil
 		}

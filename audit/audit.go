@@ -125,7 +125,8 @@ type Event struct {
 	Blobs map[string]string `json:"blobs,omitempty"`
 
 	SQL        string `json:"-"` // as sent
-	Runs       string `json:"-"` // as it runs
+	Runs       string `json:"-"` // as it runs, byte for byte: what a receipt is good for
+	Shown      string `json:"-"` // what is kept of Runs where that holds a secret; empty to keep it
 	Purpose    string `json:"-"` // asserted
 	PolicyText string `json:"-"`
 	Reason     string `json:"-"` // of a vote
@@ -154,7 +155,7 @@ func (b blob) digest() string {
 func (e *Event) texts() []blob {
 	var blobs []blob
 	for _, t := range []struct{ name, text string }{
-		{"sql", e.SQL}, {"runs", e.Runs}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"reason", e.Reason},
+		{"sql", e.SQL}, {"runs", e.Kept()}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"reason", e.Reason},
 	} {
 		if t.text == "" {
 			continue
@@ -164,6 +165,14 @@ func (e *Event) texts() []blob {
 		blobs = append(blobs, b)
 	}
 	return blobs
+}
+
+// Kept is what the log keeps of the statement as it runs.
+func (e *Event) Kept() string {
+	if e.Shown != "" {
+		return e.Shown
+	}
+	return e.Runs
 }
 
 // encode makes the entry and its blobs.

@@ -589,6 +589,9 @@ func (p *parser) nameOrCall() ast.Expr {
 		switch next := p.peek(); next.Kind {
 		case token.Star:
 			p.next()
+			if parts[len(parts)-1] == nil {
+				p.expected("an identifier")
+			}
 			return p.star(parts, start)
 		case token.Positional:
 			p.next()

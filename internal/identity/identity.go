@@ -114,6 +114,7 @@ type Verifier struct {
 
 type issuer struct {
 	config   IssuerConfig
+	keys     *keySet
 	verifier *oidc.IDTokenVerifier
 }
 
@@ -188,7 +189,7 @@ func newIssuer(c IssuerConfig, now func() time.Time) (*issuer, error) {
 	// Expiry, audience and the rest are checked here: go-oidc's own leeway
 	// cannot be set, and it does not look at iat.
 	config := &oidc.Config{SupportedSigningAlgs: c.Algorithms, SkipClientIDCheck: true, SkipExpiryCheck: true}
-	return &issuer{config: c, verifier: oidc.NewVerifier(c.URL, keys, config)}, nil
+	return &issuer{config: c, keys: keys, verifier: oidc.NewVerifier(c.URL, keys, config)}, nil
 }
 
 // trustworthy reports whether what is read from an address comes from whom it
@@ -229,10 +230,12 @@ func (v *Verifier) Verify(ctx context.Context, token string) (policy.Caller, err
 	if alg, _ := header.text("alg"); !slices.Contains(i.config.Algorithms, alg) {
 		return policy.Caller{}, refuse(Unverified, errors.New("the algorithm is not allowed"))
 	}
+	// go-oidc does not pass its key set's errors on in a form that could be
+	// told from a bad signature.
+	if _, err := i.keys.current(ctx, false); err != nil {
+		return policy.Caller{}, refuse(KeysUnavailable, err)
+	}
 	if _, err := i.verifier.Verify(ctx, token); err != nil {
-		if errors.Is(err, errNoKeys) {
-			return policy.Caller{}, refuse(KeysUnavailable, err)
-		}
 		return policy.Caller{}, refuse(Unverified, err)
 	}
 	// The signature covers the very bytes that peek read.

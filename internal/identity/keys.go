@@ -52,7 +52,6 @@ func newKeySet(load func(context.Context) ([]jose.JSONWebKey, error), algorithms
 }
 
 var (
-	// errNoKeys is in the chain when there are no keys to check with.
 	errNoKeys       = errors.New("the issuer's keys are not available")
 	errNoKey        = errors.New("the issuer has no such key")
 	errBadSignature = errors.New("the signature is wrong")

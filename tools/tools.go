@@ -8,6 +8,7 @@ package tools
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"querywarden/policy"
@@ -27,6 +28,9 @@ type Client struct {
 	Name    string
 	Version string
 }
+
+// String is the client's name and version, empty if it gave none.
+func (c Client) String() string { return strings.TrimSpace(c.Name + " " + c.Version) }
 
 // Status is how a call ended. Agents branch on it.
 type Status string

@@ -1,0 +1,173 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"querywarden/approvals"
+	"querywarden/audit"
+	"querywarden/internal/snowsql/resolve"
+	"querywarden/internal/warehouse"
+	"querywarden/policy"
+)
+
+// Config is what a [Gate] is made of. Everything but Logger, ApprovalWait and
+// CatalogAge is required: there is no gate without a log.
+type Config struct {
+	Log       *audit.Log
+	Approvals *approvals.Store
+	Warehouse *warehouse.Warehouse
+	Policy    *policy.Policy
+	MaskKey   []byte // keys the hash mask; 32 bytes
+
+	// Database and Schema are where unqualified names are looked for.
+	Database, Schema string
+
+	// ApprovalWait is how long request_approval holds a call; 45 s if zero.
+	ApprovalWait time.Duration
+	// CatalogAge is how old the catalog may grow; 5 minutes if zero.
+	CatalogAge time.Duration
+	Logger     *slog.Logger
+}
+
+// A Gate is the one way from an agent to the warehouse. It is safe for
+// concurrent use.
+type Gate struct {
+	config   Config
+	scanners sync.Map // *mask.Scanner by the detectors' names, as policies list them
+
+	catalog    atomic.Pointer[resolve.Catalog]
+	refreshing sync.Mutex
+
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+}
+
+// Open makes a gate and reads the catalog for the first time. The gate is
+// recorded as started, with the full text of its policy.
+func Open(ctx context.Context, c Config) (*Gate, error) {
+	if c.Log == nil || c.Approvals == nil || c.Warehouse == nil || c.Policy == nil || len(c.MaskKey) < 32 {
+		return nil, errors.New("opening gate: the log, approvals, warehouse, policy and mask key are all required")
+	}
+	if c.ApprovalWait <= 0 {
+		c.ApprovalWait = 45 * time.Second
+	}
+	if c.CatalogAge <= 0 {
+		c.CatalogAge = 5 * time.Minute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{config: c}
+	if _, err := c.Log.Append(ctx, startEvent(c)); err != nil {
+		return nil, fmt.Errorf("recording the start: %w", err)
+	}
+	if err := g.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.stop = stop
+	g.stopped.Go(func() { g.keepFresh(background) })
+	return g, nil
+}
+
+// Close stops the gate's background work and records the stop. Calls under way
+// are the server's to wait for.
+func (g *Gate) Close(ctx context.Context) error {
+	g.stop()
+	g.stopped.Wait()
+	if _, err := g.config.Log.Append(ctx, audit.Event{Kind: audit.KindStop}); err != nil {
+		return fmt.Errorf("recording the stop: %w", err)
+	}
+	return nil
+}
+
+// Healthy reports why the gate cannot serve, nil if it can.
+func (g *Gate) Healthy() error { return g.config.Log.Err() }
+
+// Refresh reads the catalog anew. Statements judged meanwhile see the old one.
+func (g *Gate) Refresh(ctx context.Context) error {
+	g.refreshing.Lock()
+	defer g.refreshing.Unlock()
+	tables, err := g.config.Warehouse.Tables(ctx, func(sql string) (audit.Receipt, error) {
+		return g.config.Log.Append(ctx, catalogEvent(sql))
+	})
+	if err != nil {
+		return fmt.Errorf("reading the catalog: %w", err)
+	}
+	g.catalog.Store(resolve.NewCatalog(tables))
+	return nil
+}
+
+func (g *Gate) keepFresh(ctx context.Context) {
+	tick := time.NewTicker(g.config.CatalogAge)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := g.Refresh(ctx); err != nil && ctx.Err() == nil {
+				g.config.Logger.Error("refreshing the catalog", "err", err)
+			}
+		}
+	}
+}
+
+// judge is steps 1 to 3 and 6 of the way of a statement; see [Judge].
+func (g *Gate) judge(caller policy.Caller, sql string, maxRows int64) *Judgement {
+	j := g.Judge().Judge(caller, sql, maxRows, time.Now())
+	// A misspelt name gets a hint, but only among what the caller may see.
+	for i, r := range j.Decision.Reasons {
+		if r.Code == policy.CodeObjectUnknown {
+			j.Decision.Reasons[i].Next = g.suggest(caller, g.unseen(caller, j))
+		}
+	}
+	return j
+}
+
+// unseen is the name of the first table that there is not for this caller.
+func (g *Gate) unseen(caller policy.Caller, j *Judgement) string {
+	if j.missing != "" {
+		return j.missing
+	}
+	for _, a := range j.Statement.Accesses {
+		if !g.config.Policy.Sees(caller, policy.Table{Object: a.Object}) {
+			return a.Object.Name
+		}
+	}
+	return ""
+}
+
+// Judge returns the judge of this moment: today's policy and catalog.
+func (g *Gate) Judge() Judge {
+	return Judge{
+		Policy:  g.config.Policy,
+		Catalog: g.catalog.Load(),
+		Context: resolve.Context{Database: g.config.Database, Schema: g.config.Schema},
+		MaskKey: g.config.MaskKey,
+	}
+}
+
+// unavailable is the answer when the gate cannot record. The operator gets the
+// cause, the agent does not.
+func (g *Gate) unavailable(err error) Answer {
+	g.config.Logger.Error("recording", "err", err)
+	return Answer{
+		Status:  Failed,
+		Code:    CodeUnavailable,
+		Message: "The gateway cannot record this call, so nothing was run or returned.",
+		Next:    "Tell the gateway's operator; do not retry in a loop.",
+	}
+}
+
+// denied is the answer to a statement that does not run.
+func denied(j *Judgement, ref string) Answer {
+	r := j.Reason()
+	return Answer{Status: Denied, Code: r.Code, Message: r.Sentence, Next: r.Next, Audit: ref}
+}

@@ -1,0 +1,146 @@
+package tools
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"querywarden/internal/snowsql/ast"
+	"querywarden/internal/snowsql/parser"
+	"querywarden/internal/snowsql/resolve"
+	"querywarden/internal/snowsql/rewrite"
+	"querywarden/policy"
+	"querywarden/policy/mask"
+)
+
+// A Judge reads, resolves, decides and rewrites: everything that happens to a
+// statement before it is recorded and run. It is pure, so what `explain` shows
+// is what the gate does.
+type Judge struct {
+	Policy  *policy.Policy
+	Catalog *resolve.Catalog
+	Context resolve.Context // where unqualified names are looked for
+	MaskKey []byte          // keys the hash mask
+}
+
+// A Judgement is what is known of one statement for one caller.
+type Judgement struct {
+	SQL       string // as sent
+	Statement policy.Statement
+	Decision  policy.Decision
+	// Runs is the statement as it would run, printed from the tree that was
+	// judged. It is empty when the verdict is deny.
+	Runs string
+	// Shown is Runs without the keys of hash masks: what people and agents
+	// may see of it.
+	Shown string
+	// Masked are the columns of the result that hold masked values.
+	Masked []rewrite.Masked
+	// Returns says that the statement answers with rows that can be limited.
+	Returns bool
+	// MaxRows is how many rows the answer may have.
+	MaxRows int64
+
+	missing string // a table that there is not
+}
+
+// Denied reports whether the statement must not run.
+func (j *Judgement) Denied() bool { return j.Decision.Verdict == policy.Deny || j.Runs == "" }
+
+// Reason is the first reason of the decision: what the caller is told.
+func (j *Judgement) Reason() policy.Reason {
+	if len(j.Decision.Reasons) == 0 {
+		return policy.Reason{Code: policy.CodeNotUnderstood, Sentence: "The statement was refused.", Next: "Send a simpler statement."}
+	}
+	return j.Decision.Reasons[0]
+}
+
+// Judge judges a statement for a caller. maxRows bounds the answer below the
+// policy's own limit; 0 leaves that limit alone.
+func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.Time) *Judgement {
+	out := &Judgement{SQL: sql}
+	stmt, err := parser.ParseStatement(sql)
+	if err != nil {
+		out.Statement = policy.Statement{Class: policy.Unknown, Problems: []policy.Reason{syntaxReason(err)}}
+		out.Decision = j.Policy.Decide(caller, out.Statement, now)
+		return out
+	}
+	res := resolve.Resolve(stmt, j.Catalog, j.Context)
+	out.Statement, out.missing = res.Statement, res.Missing
+	out.Decision = j.Policy.Decide(caller, out.Statement, now)
+	if out.Decision.Verdict == policy.Deny {
+		return out
+	}
+	rewritten, masked, err := rewrite.Apply(res, out.Decision, j.MaskKey)
+	if err != nil {
+		out.deny(err)
+		return out
+	}
+	out.MaxRows = out.Decision.Limits.Rows
+	if maxRows > 0 && maxRows < out.MaxRows {
+		out.MaxRows = maxRows
+	}
+	// One row more than the answer may have tells "exactly full" from "cut".
+	if limited, ok := rewrite.Limit(rewritten, out.MaxRows+1); ok {
+		rewritten, out.Returns = limited, true
+	}
+	runs, err := ast.Print(rewritten, ast.Snowflake)
+	if err != nil {
+		out.deny(err)
+		return out
+	}
+	out.Runs, out.Masked, out.Shown = runs, masked, runs
+	hashes := func(m policy.ColumnMask) bool { return m.Mask.Kind == mask.Hash }
+	if slices.ContainsFunc(out.Decision.Masks, hashes) && string(j.MaskKey) != mask.HiddenKey {
+		hidden := j
+		hidden.MaskKey = []byte(mask.HiddenKey)
+		out.Shown = hidden.Judge(caller, sql, maxRows, now).Runs
+	}
+	return out
+}
+
+// deny turns the decision around: something that policy allows cannot be done
+// safely.
+func (j *Judgement) deny(err error) {
+	var refusal *rewrite.Refusal
+	reason := policy.Reason{
+		Code:     policy.CodeUnsupported,
+		Sentence: "This statement cannot be rewritten safely.",
+		Next:     "Ask for the columns by name in a plain SELECT.",
+	}
+	if errors.As(err, &refusal) {
+		reason = refusal.Reason
+	}
+	j.Decision.Verdict = policy.Deny
+	j.Decision.Reasons = append([]policy.Reason{reason}, j.Decision.Reasons...)
+	j.Runs = ""
+}
+
+// syntaxReason says what the parser could not read, and where.
+func syntaxReason(err error) policy.Reason {
+	var perr *parser.Error
+	if !errors.As(err, &perr) {
+		return policy.Reason{Code: policy.CodeSyntax, Sentence: "The statement could not be read.", Next: "Send one plain Snowflake SQL statement."}
+	}
+	next := perr.Hint
+	reason := policy.Reason{Code: policy.CodeSyntax, Sentence: "The statement could not be read: " + perr.Error() + "."}
+	switch perr.Code {
+	case parser.Empty:
+		reason = policy.Reason{Code: policy.CodeEmpty, Sentence: "There is no statement."}
+		next = "Send one SQL statement."
+	case parser.MultipleStatements:
+		reason = policy.Reason{Code: policy.CodeMultiple, Sentence: "There is more than one statement."}
+		next = "Send the statements one by one, each in a call of its own."
+	case parser.TooLarge, parser.TooDeep:
+		reason = policy.Reason{Code: policy.CodeTooLarge, Sentence: "The statement is too large: " + perr.Error() + "."}
+		next = "Join against a table or a VALUES list instead of spelling everything out."
+	case parser.InvalidText:
+		reason = policy.Reason{Code: policy.CodeInvalidText, Sentence: "The statement is not valid text: " + perr.Error() + "."}
+		next = "Send UTF-8 without NUL bytes."
+	}
+	if next == "" {
+		next = "Correct the statement at that place and send it again."
+	}
+	reason.Next = next
+	return reason
+}

@@ -1,0 +1,213 @@
+package tools
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"querywarden/audit"
+	"querywarden/internal/warehouse"
+	"querywarden/policy"
+)
+
+// Query judges a statement and, where policy allows it, runs it. A statement
+// that needs a person's approval is answered with [Pending] and does not run.
+func (g *Gate) Query(ctx context.Context, call Call, req QueryRequest) QueryAnswer {
+	if req.MaxRows < 0 {
+		return QueryAnswer{Answer: badArgument("max_rows cannot be negative.")}
+	}
+	call.Purpose = req.Purpose
+	j := g.judge(call.Caller, req.SQL, req.MaxRows)
+	receipt, err := g.config.Log.Append(ctx, decisionEvent("query", call, j, req.DryRun))
+	if err != nil {
+		return QueryAnswer{Answer: g.unavailable(err)}
+	}
+	switch {
+	case req.DryRun:
+		return dryRun(j, receipt.Ref())
+	case j.Denied():
+		return QueryAnswer{Answer: denied(j, receipt.Ref())}
+	case j.Decision.Verdict == policy.Ask:
+		r := j.Reason()
+		return QueryAnswer{Answer: Answer{
+			Status: Pending, Code: policy.CodeApprovalNeeded, Message: r.Sentence, Audit: receipt.Ref(),
+			Next: "Nothing was run. Call request_approval with exactly this sql and a reason that a person will read.",
+		}}
+	case j.Decision.Verdict == policy.Allow:
+		return g.run(ctx, call, "query", j, receipt)
+	default:
+		return QueryAnswer{Answer: denied(j, receipt.Ref())}
+	}
+}
+
+// dryRun says what would happen.
+func dryRun(j *Judgement, ref string) QueryAnswer {
+	if j.Denied() {
+		return QueryAnswer{Answer: denied(j, ref)}
+	}
+	a := QueryAnswer{
+		Answer:    Answer{Status: Completed, Code: CodeDryRun, Message: "The statement would run as shown.", Audit: ref},
+		Statement: j.Shown,
+		Columns:   maskedColumns(j),
+	}
+	if j.Decision.Verdict == policy.Ask {
+		a.Message = "The statement would wait for a person's approval, then run as shown."
+		a.Next = "Call request_approval with exactly this sql and a reason."
+	}
+	return a
+}
+
+// maskedColumns lists the columns of the result that hold masked values.
+func maskedColumns(j *Judgement) []Column {
+	var cols []Column
+	for _, m := range j.Masked {
+		cols = append(cols, Column{Name: m.Column, Masked: m.Mask.String()})
+	}
+	return cols
+}
+
+// run sends a recorded statement to the warehouse and reads its answer under
+// the decision's limits, steps 7 to 9 of the way of a statement. The outcome is
+// durable before anything is returned; if it cannot be recorded, the rows are
+// withheld although the statement ran.
+func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, receipt audit.Receipt) QueryAnswer {
+	started := time.Now()
+	res := g.execute(ctx, j, receipt)
+	res.duration = time.Since(started)
+	if _, err := g.config.Log.Append(ctx, outcomeEvent(tool, call, j, receipt, res)); err != nil {
+		return QueryAnswer{Answer: g.unavailable(err)}
+	}
+	if res.err == nil && changesCatalog(j.Statement.Class) {
+		if err := g.Refresh(context.WithoutCancel(ctx)); err != nil {
+			g.config.Logger.Error("refreshing the catalog after a change", "err", err)
+		}
+	}
+	return res.answer(j, receipt.Ref())
+}
+
+// changesCatalog reports whether a statement of this class may have changed
+// what names mean.
+func changesCatalog(c policy.Class) bool {
+	switch c {
+	case policy.Create, policy.Destroy, policy.Admin, policy.Procedural, policy.Unknown:
+		return true
+	case policy.Read, policy.Write, policy.Modify, policy.Session, policy.Stage:
+		return false
+	default:
+		return true
+	}
+}
+
+// A result is what came back, ready to be recorded and then returned.
+type result struct {
+	columns   []Column
+	rows      []json.RawMessage
+	bytes     int64
+	truncated bool
+	found     map[string]int64 // detector → values it hid
+	queryID   string
+	digest    [32]byte // of the rows as returned
+	duration  time.Duration
+	err       error // what went wrong, with the warehouse's words: for the operator
+}
+
+// execute runs the statement and reads its rows.
+func (g *Gate) execute(ctx context.Context, j *Judgement, receipt audit.Receipt) (res result) {
+	ctx, cancel := context.WithTimeout(ctx, j.Decision.Limits.Duration)
+	defer cancel()
+	rows, err := g.config.Warehouse.Run(ctx, receipt, warehouse.Statement{SQL: j.Runs, Timeout: j.Decision.Limits.Duration})
+	if err != nil {
+		var werr *warehouse.Error
+		if errors.As(err, &werr) {
+			res.queryID = werr.QueryID
+		}
+		res.err = err
+		return res
+	}
+	defer rows.Close()
+	res.queryID = rows.QueryID()
+	res.err = g.collect(rows, j, &res)
+	return res
+}
+
+// answer is what the caller gets. The warehouse's own words may quote data and
+// stay behind.
+func (r *result) answer(j *Judgement, ref string) QueryAnswer {
+	a := QueryAnswer{Answer: Answer{Audit: ref}, QueryID: r.queryID}
+	if r.err != nil {
+		a.Answer = failure(r.err)
+		a.Audit = ref
+		return a
+	}
+	a.Status, a.Code = Completed, CodeCompleted
+	a.Columns, a.Rows, a.RowCount, a.Truncated = r.columns, r.rows, int64(len(r.rows)), r.truncated
+	for _, n := range r.found {
+		a.Redacted += n
+	}
+	switch {
+	case r.truncated:
+		a.Message = "The answer was cut at the limit; there are more rows."
+		a.Next = "Aggregate in SQL or add a WHERE clause rather than paging through rows."
+	case len(j.Masked) > 0:
+		a.Message = "Done. Some columns hold masked values, which are not the real ones."
+	default:
+		a.Message = "Done."
+	}
+	return a
+}
+
+// failure words an error for the caller: the class and the warehouse's code,
+// never its text.
+func failure(err error) Answer {
+	if errors.Is(err, errRowTooLarge) {
+		return Answer{Status: Failed, Code: CodeTooMuchData, Message: "A single row is larger than the limit on the answer.", Next: "Select fewer columns or shorten the long ones."}
+	}
+	var werr *warehouse.Error
+	if !errors.As(err, &werr) {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return timedOut()
+		}
+		if errors.Is(err, context.Canceled) {
+			return Answer{Status: Failed, Code: CodeCancelled, Message: "The call was cancelled and the statement with it."}
+		}
+		return Answer{Status: Failed, Code: CodeWarehouse, Message: "The warehouse did not answer.", Next: "Try again later; the gateway's operator can see the cause."}
+	}
+	return warehouseFailure(werr)
+}
+
+func timedOut() Answer {
+	return Answer{Status: Failed, Code: CodeTimeout, Message: "The statement ran longer than the limit and was cancelled.", Next: "Read less: filter earlier, aggregate, or sample."}
+}
+
+func badArgument(sentence string) Answer {
+	return Answer{Status: Denied, Code: CodeBadArgument, Message: sentence, Next: "Correct the argument and call again."}
+}
+
+// warehouseFailure words the warehouse's refusal: its class and number, which
+// tell of no data.
+func warehouseFailure(e *warehouse.Error) Answer {
+	a := Answer{Status: Failed, Code: CodeWarehouse}
+	switch e.Class {
+	case warehouse.Timeout:
+		return timedOut()
+	case warehouse.Cancelled:
+		return Answer{Status: Failed, Code: CodeCancelled, Message: "The statement was cancelled."}
+	case warehouse.Data:
+		a.Message, a.Next = "A value did not fit: a cast, a division or a constraint failed", "Use TRY_CAST, NULLIF or a narrower condition. Masked columns hold masked values, which may not cast."
+	case warehouse.Syntax, warehouse.Object:
+		a.Message, a.Next = "The warehouse does not accept the statement", "Check types and functions; describe_table shows the columns."
+	case warehouse.Permission, warehouse.Auth:
+		a.Message, a.Next = "The gateway's own role may not do this", "Ask an administrator."
+	case warehouse.Unavailable:
+		a.Message, a.Next = "The warehouse cannot be reached", "Try again in a minute."
+	default:
+		a.Message, a.Next = "The warehouse failed", "Simplify the statement, or ask an administrator."
+	}
+	if e.Code != 0 {
+		a.Message += fmt.Sprintf(" (error %06d)", e.Code)
+	}
+	a.Message += "."
+	return a
+}

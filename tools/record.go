@@ -1,0 +1,144 @@
+package tools
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"querywarden/audit"
+	"querywarden/internal/warehouse"
+	"querywarden/policy"
+)
+
+// startEvent records that the gate serves, and under which policy.
+func startEvent(c Config) audit.Event {
+	return audit.Event{Kind: audit.KindStart, Policy: c.Policy.Version(), PolicyText: c.Policy.Text()}
+}
+
+// catalogEvent records a statement of the gate's own, over the catalog.
+func catalogEvent(sql string) audit.Event {
+	return audit.Event{Kind: audit.KindCatalogRead, Runs: sql}
+}
+
+// toolEvent records a call that judges no statement.
+func toolEvent(tool string, call Call, argument string) audit.Event {
+	e := callEvent(audit.KindToolCall, tool, call)
+	if tool == "check_approval" {
+		e.Approval = argument
+	} else {
+		e.SQL = argument
+	}
+	return e
+}
+
+func callEvent(kind audit.Kind, tool string, call Call) audit.Event {
+	return audit.Event{Kind: kind, Tool: tool, Session: call.Session, Client: call.Client.String(), Purpose: call.Purpose, Caller: recordedCaller(call.Caller)}
+}
+
+func recordedCaller(c policy.Caller) *audit.Caller {
+	out := &audit.Caller{Issuer: c.Issuer, Subject: c.Subject, Email: c.Email, Groups: c.Groups, Kind: c.Kind.String()}
+	if c.Behind != nil {
+		out.Behind = c.Behind.Issuer + " " + c.Behind.Subject
+	}
+	return out
+}
+
+// decisionEvent records what was decided before anything runs. For a statement
+// that is let through, its receipt is what lets it run.
+func decisionEvent(tool string, call Call, j *Judgement, dryRun bool) audit.Event {
+	e := callEvent(audit.KindDecision, tool, call)
+	e.DryRun = dryRun
+	describe(&e, j)
+	return e
+}
+
+// executionEvent records that an approved statement is about to run. The
+// approval's own transaction makes it the record that lets it.
+func executionEvent(call Call, j *Judgement, approval string) audit.Event {
+	e := callEvent(audit.KindExecution, "check_approval", call)
+	e.Approval = approval
+	describe(&e, j)
+	return e
+}
+
+// staleEvent records that what was approved is not what would run now.
+func staleEvent(call Call, j *Judgement, approval string) audit.Event {
+	e := callEvent(audit.KindDecision, "check_approval", call)
+	e.Approval = approval
+	describe(&e, j)
+	e.Verdict, e.Runs, e.Shown = policy.Deny.String(), "", ""
+	e.Codes = append(e.Codes, string(CodeApprovalStale))
+	return e
+}
+
+// describe writes a judgement's facts into an event.
+func describe(e *audit.Event, j *Judgement) {
+	e.SQL, e.Runs = j.SQL, j.Runs
+	if j.Shown != j.Runs {
+		e.Shown = j.Shown
+	}
+	e.Class, e.Command, e.Functions = j.Statement.Class.String(), j.Statement.Command, j.Statement.Functions
+	e.Verdict, e.Rules, e.Policy = j.Decision.Verdict.String(), j.Decision.Rules, j.Decision.Policy
+	for _, a := range j.Statement.Accesses {
+		recorded := audit.Access{Class: a.Class.String(), Object: a.Object.String()}
+		for _, c := range a.Columns {
+			recorded.Columns = append(recorded.Columns, c.Name)
+		}
+		if a.Via != nil {
+			recorded.Via = a.Via.String()
+		}
+		e.Accesses = append(e.Accesses, recorded)
+	}
+	e.Masks = maskNames(j.Decision.Masks)
+	for _, f := range j.Decision.Filters {
+		e.Filters = append(e.Filters, f.Object.String()+": "+f.Where)
+	}
+	for _, r := range j.Decision.Reasons {
+		e.Codes = append(e.Codes, string(r.Code))
+	}
+}
+
+// outcomeEvent records how a statement ended. It names the record that let it
+// run.
+func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r result) audit.Event {
+	e := callEvent(audit.KindOutcome, tool, call)
+	e.Purpose = ""
+	of := receipt.Index()
+	e.Of = &of
+	e.Class, e.Command = j.Statement.Class.String(), j.Statement.Command
+	e.QueryID, e.Micros = r.queryID, r.duration.Microseconds()
+	e.Status = string(Completed)
+	if r.err != nil {
+		e.Status, e.Error = string(Failed), errorClass(r.err)
+		return e
+	}
+	e.Rows, e.Bytes, e.Truncated, e.Redacted = int64(len(r.rows)), r.bytes, r.truncated, r.found
+	e.Result = hex.EncodeToString(r.digest[:])
+	return e
+}
+
+// errorClass is what the log keeps of an error: the warehouse's own words may
+// quote data.
+func errorClass(err error) string {
+	var werr *warehouse.Error
+	if errors.As(err, &werr) {
+		return fmt.Sprintf("%s %06d", werr.Class, werr.Code)
+	}
+	return string(failure(err).Code)
+}
+
+func objects(s policy.Statement) []string {
+	var names []string
+	for _, a := range s.Accesses {
+		names = append(names, a.Class.String()+" "+a.Object.String())
+	}
+	return names
+}
+
+func maskNames(masks []policy.ColumnMask) []string {
+	var names []string
+	for _, m := range masks {
+		names = append(names, m.Object.String()+"."+m.Column+": "+m.Mask.String())
+	}
+	return names
+}

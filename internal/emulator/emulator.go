@@ -154,6 +154,11 @@ func (e *Emulator) Exec(ctx context.Context, script string) error {
 		return fmt.Errorf("executing a script: %w", err)
 	}
 	defer e.endSession(s)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.life, cancel)()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	for i, stmt := range stmts {
 		if _, err := s.run(ctx, &job{source: script, stmt: stmt}); err != nil {
 			return fmt.Errorf("executing statement %d of the script: %w", i+1, translate(err))

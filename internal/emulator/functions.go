@@ -135,7 +135,7 @@ var macros = []string{
 // flattenMacro defines FLATTEN; more are further rows.
 func flattenMacro(name, more string) string {
 	return `CREATE OR REPLACE MACRO ` + name + `(x) AS TABLE
-		SELECT CAST(1 AS BIGINT) AS "SEQ", CASE WHEN json_type(x) = 'OBJECT' THEN e.key END AS "KEY", substring(e.fullkey, 3) AS "PATH",
+		SELECT CAST(1 AS BIGINT) AS "SEQ", CASE WHEN json_type(x) = 'OBJECT' THEN e.key END AS "KEY", ltrim(substring(e.fullkey, 2), '.') AS "PATH",
 			CASE WHEN json_type(x) = 'ARRAY' THEN CAST(e.key AS BIGINT) END AS "INDEX", e.value AS "VALUE", x AS "THIS"
 		FROM json_each(x) e WHERE json_type(x) IN ('OBJECT', 'ARRAY')` + more
 }

@@ -163,8 +163,13 @@ func (src *source) named(qualifier []*ast.Ident) bool {
 	return len(qualifier) < 3 || fold(qualifier[len(qualifier)-3], "") == src.full.database
 }
 
-// column resolves a column's name: in the innermost scope that has it, by all
-// readings there.
+// has reports whether a column of this name may be the source's.
+func (src *source) has(column string) bool {
+	return slices.ContainsFunc(src.columns, func(c Column) bool { return c.Open || c.Name == column })
+}
+
+// column resolves a column's name, from the innermost scope outwards up to the
+// first that surely has it, by all readings on the way.
 func (r *resolver) column(x *ast.ColumnRef, s *scope) []Origin {
 	last := x.Parts[len(x.Parts)-1]
 	qualifier := x.Parts[:len(x.Parts)-1]
@@ -173,12 +178,15 @@ func (r *resolver) column(x *ast.ColumnRef, s *scope) []Origin {
 		return nil
 	}
 	column := last.Fold()
-	for at := s; at != nil; at = at.parent {
-		origins, found := at.lookup(qualifier, column, x)
-		if found {
-			touch(origins)
-			return origins
-		}
+	origins, found := s.find(qualifier, column)
+	switch found {
+	case maybe, sure:
+		touch(origins)
+		s.requalify(x)
+		return origins
+	case several:
+		r.problem(policy.CodeColumnAmbiguous, "Give the tables aliases of their own.", "The name %s fits several tables.", qualifier[len(qualifier)-1].Fold())
+		return nil
 	}
 	if len(qualifier) == 0 && !last.Quoted && contextWords[column] {
 		r.functions[column] = true
@@ -191,33 +199,78 @@ func (r *resolver) column(x *ast.ColumnRef, s *scope) []Origin {
 	return nil
 }
 
-// lookup looks for a column in one scope, without its parents.
-func (s *scope) lookup(qualifier []*ast.Ident, column string, x *ast.ColumnRef) (origins []Origin, found bool) {
-	for _, src := range s.sources {
-		if len(qualifier) > 0 {
-			if !src.named(qualifier) {
-				continue
-			}
-			if src.alias != nil && (len(qualifier) > 1 || src.full.object != "") {
-				// A subquery that takes the table's place has an alias only.
-				x.Parts = []*ast.Ident{src.alias, x.Parts[len(x.Parts)-1]}
-			}
-		}
-		for _, c := range src.columns {
-			if c.Name == column {
-				origins, found = union(origins, c.Origins), true
-			}
-		}
-		if src.open != nil {
-			origins, found = union(origins, src.open), true
-		}
-	}
-	if len(qualifier) == 0 {
-		if alias, ok := s.aliases[column]; ok {
-			origins, found = union(origins, alias), true
-		}
+// A match says how surely a scope has a column of some name.
+type match uint8
+
+const (
+	none    match = iota
+	maybe         // an alias of the list, or a source whose columns nobody knows
+	sure          // a column that the catalog knows: no outer scope can be meant
+	several       // a qualifier that fits two sources
+)
+
+// find looks for a column in a scope and those around it, up to the first that
+// surely has it.
+func (s *scope) find(qualifier []*ast.Ident, column string) (origins []Origin, found match) {
+	for at := s; at != nil && found < sure; at = at.parent {
+		here, m := at.lookup(qualifier, column)
+		origins, found = union(origins, here), max(found, m)
 	}
 	return origins, found
+}
+
+// perhaps resolves a word that may name a column, or may not.
+func (r *resolver) perhaps(x *ast.ColumnRef, s *scope) []Origin {
+	origins, _ := s.find(nil, x.Parts[0].Fold())
+	touch(origins)
+	return origins
+}
+
+// lookup looks for a column in one scope, without its parents.
+func (s *scope) lookup(qualifier []*ast.Ident, column string) (origins []Origin, m match) {
+	holders := 0
+	for _, src := range s.sources {
+		if len(qualifier) > 0 && !src.named(qualifier) {
+			continue
+		}
+		here := none
+		for _, c := range src.columns {
+			switch {
+			case c.Open:
+				origins, here = union(origins, c.Origins), max(here, maybe)
+			case c.Name == column:
+				origins, here = union(origins, c.Origins), sure
+			}
+		}
+		if here != none {
+			holders++
+		}
+		m = max(m, here)
+	}
+	if len(qualifier) > 0 {
+		if holders > 1 {
+			return nil, several
+		}
+		return origins, m
+	}
+	if alias, ok := s.aliases[column]; ok {
+		origins, m = union(origins, alias), max(m, maybe)
+	}
+	return origins, m
+}
+
+// requalify writes the alias of the source that a qualifier means in the place
+// of its full name: a subquery that takes the table's place has an alias only.
+func (s *scope) requalify(x *ast.ColumnRef) {
+	last := len(x.Parts) - 1
+	for ; last > 0 && s != nil; s = s.parent {
+		for _, src := range s.sources {
+			if src.alias != nil && src.named(x.Parts[:last]) && src.has(x.Parts[last].Fold()) {
+				x.Parts = []*ast.Ident{src.alias, x.Parts[last]}
+				return
+			}
+		}
+	}
 }
 
 func (r *resolver) unknownColumn(x *ast.ColumnRef, s *scope) {
@@ -240,13 +293,12 @@ func (r *resolver) unknownColumn(x *ast.ColumnRef, s *scope) {
 	r.problem(policy.CodeColumnUnknown, next, "There is no column %s here.", strings.Join(written, "."))
 }
 
-// positional resolves $1: a column of the FROM by its place, so every column
-// has to keep its place.
+// positional resolves $1: a column of the FROM by its place. Every column is
+// touched, so that each keeps its place.
 func (r *resolver) positional(x *ast.Positional, s *scope) []Origin {
 	var origins []Origin
 	for _, src := range s.sources {
 		r.touchAll(src)
-		origins = union(origins, src.open)
 		for _, c := range src.columns {
 			origins = union(origins, c.Origins)
 		}
@@ -291,6 +343,32 @@ func isDatePart(x ast.Expr) bool {
 	return ok && len(ref.Parts) == 1 && !ref.Parts[0].Quoted && dateParts[ref.Parts[0].Fold()]
 }
 
+// ColumnRefs calls visit for each column named in an expression, and for
+// nothing that only looks like one: CURRENT_DATE, the part in DATEADD(day, …).
+func ColumnRefs(x ast.Expr, visit func(*ast.ColumnRef)) {
+	ast.Inspect(x, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ColumnRef:
+			if len(n.Parts) > 1 || n.Parts[0] == nil || n.Parts[0].Quoted || !contextWords[n.Parts[0].Fold()] {
+				visit(n)
+			}
+			return false
+		case *ast.Call:
+			part, ok := datePartAt[n.Name.Fold()]
+			if !ok || part < 0 || part >= len(n.Args) || !isDatePart(n.Args[part]) {
+				return true
+			}
+			for i, a := range n.Args {
+				if i != part {
+					ColumnRefs(a, visit)
+				}
+			}
+			return false
+		}
+		return true
+	})
+}
+
 // call resolves a function call.
 func (r *resolver) call(x *ast.Call, s *scope, with *ctes) []Origin {
 	var origins []Origin
@@ -304,9 +382,11 @@ func (r *resolver) call(x *ast.Call, s *scope, with *ctes) []Origin {
 	part, hasPart := datePartAt[called]
 	for i, a := range x.Args {
 		if hasPart && i == part && isDatePart(a) {
+			// A column of that name may be meant nevertheless.
+			origins = union(origins, r.perhaps(a.(*ast.ColumnRef), s))
 			continue
 		}
-		if star, ok := a.(*ast.Star); ok && called == "COUNT" && star.Qualifier == nil {
+		if star, ok := a.(*ast.Star); ok && called == "COUNT" && star.Qualifier == nil && !x.Distinct {
 			continue // counts rows, whatever is in them
 		}
 		origins = union(origins, r.expr(a, s, with))

@@ -13,10 +13,7 @@ type source struct {
 	alias   *ast.Ident // what column names are qualified with; nil if by nothing
 	full    name       // of a table without an alias of its own
 	columns []Column
-	// open sources have columns that nobody can list (PIVOT): any name might
-	// be theirs, and may come from anything they read.
-	open []Origin
-	ref  *Ref // of a table or view
+	ref     *Ref // of a table or view
 }
 
 // A scope is what names can mean at one place.
@@ -75,7 +72,10 @@ func (r *resolver) setOp(q *ast.SetOp, outer *scope, with *ctes, behind func(lef
 	left := r.query(q.Left, outer, with)
 	right := r.query(q.Right, outer, behind(left))
 	out := slices.Clone(left)
-	if q.ByName {
+	switch {
+	case isOpen(left) || isOpen(right):
+		out = blurred(append(out, right...))
+	case q.ByName:
 		for _, c := range right {
 			i := slices.IndexFunc(out, func(o Column) bool { return o.Name == c.Name })
 			if i < 0 {
@@ -84,7 +84,7 @@ func (r *resolver) setOp(q *ast.SetOp, outer *scope, with *ctes, behind func(lef
 			}
 			out[i].Origins = union(out[i].Origins, c.Origins)
 		}
-	} else {
+	default:
 		for i := range out {
 			if i < len(right) {
 				out[i].Origins = union(out[i].Origins, right[i].Origins)
@@ -127,6 +127,7 @@ func (r *resolver) cte(c *ast.CTE, w *ast.With, outer *scope, with *ctes) *ctes 
 	}
 	if recursive {
 		w.Recursive = true // what was read as itself here, the warehouse has to read so as well
+		cols = blurred(cols)
 	}
 	return &ctes{parent: with, name: c.Name.Fold(), columns: renamed(cols, c.Columns)}
 }
@@ -135,6 +136,14 @@ func (r *resolver) cte(c *ast.CTE, w *ast.With, outer *scope, with *ctes) *ctes 
 func renamed(cols []Column, names []*ast.Ident) []Column {
 	if names == nil {
 		return cols
+	}
+	if isOpen(cols) {
+		out := []Column{{Name: "*", Open: true}}
+		for _, n := range names {
+			out = append(out, Column{Name: n.Fold()})
+		}
+		out[0].Origins = origins(cols)
+		return blurred(out)
 	}
 	out := slices.Clone(cols)
 	for i := range out {
@@ -154,10 +163,19 @@ func (r *resolver) selectQuery(q *ast.Select, outer *scope, with *ctes) []Column
 		r.unsupported("SELECT … INTO", "Leave INTO out.")
 	}
 	r.opt(q.Top, s, with)
+	if q.Connect != nil {
+		s.aliases["LEVEL"] = nil // how deep the row is, whatever the tables hold
+	}
 	var out []Column
 	for _, item := range q.Items {
 		if star, ok := item.Expr.(*ast.Star); ok {
-			out = append(out, r.star(star, s, with)...)
+			yields := r.star(star, s, with)
+			if star.Rename != nil || star.Replace != nil {
+				for _, c := range yields {
+					s.aliases[c.Name] = union(s.aliases[c.Name], c.Origins)
+				}
+			}
+			out = append(out, yields...)
 			continue
 		}
 		c := Column{Name: itemName(item), Origins: r.expr(item.Expr, s, with)}
@@ -169,8 +187,6 @@ func (r *resolver) selectQuery(q *ast.Select, outer *scope, with *ctes) []Column
 	}
 	r.opt(q.Where, s, with)
 	if q.Connect != nil {
-		// LEVEL and CONNECT_BY_ROOT speak of the rows of the FROM.
-		s.aliases["LEVEL"] = nil
 		r.opt(q.Connect.Start, s, with)
 		r.expr(q.Connect.By, s, with)
 	}
@@ -245,7 +261,7 @@ func (r *resolver) relation(slot *ast.Relation, s *scope, with *ctes) {
 			outer = s
 		}
 		cols := r.query(n.Query, outer, with)
-		s.add(aliased(n.Alias, cols, nil))
+		s.add(aliased(n.Alias, cols))
 		r.sample(n.Sample, s, with)
 	case *ast.Group:
 		if n.Alias == nil {
@@ -259,7 +275,7 @@ func (r *resolver) relation(slot *ast.Relation, s *scope, with *ctes) {
 			r.touchAll(src)
 			cols = append(cols, src.columns...)
 		}
-		s.add(aliased(n.Alias, cols, opened(inner.sources)))
+		s.add(aliased(n.Alias, cols))
 	case *ast.Join:
 		r.join(n, s, with)
 	case *ast.TableFunc:
@@ -289,22 +305,14 @@ func (r *resolver) relation(slot *ast.Relation, s *scope, with *ctes) {
 	}
 }
 
-func aliased(a *ast.Alias, cols []Column, open []Origin) *source {
-	src := &source{columns: cols, open: open}
+// aliased makes a source of columns and what they are called.
+func aliased(a *ast.Alias, cols []Column) *source {
+	src := &source{columns: cols}
 	if a != nil {
 		src.alias = a.Name
 		src.columns = renamed(cols, a.Columns)
 	}
 	return src
-}
-
-// opened is everything that open sources may hold.
-func opened(sources []*source) []Origin {
-	var all []Origin
-	for _, src := range sources {
-		all = union(all, src.open)
-	}
-	return all
 }
 
 func (s *scope) add(src *source) { s.sources = append(s.sources, src) }
@@ -331,7 +339,7 @@ func (r *resolver) tableRef(slot *ast.Relation, n *ast.Table, s *scope, with *ct
 			if c.recursive != nil {
 				*c.recursive = true
 			}
-			src := aliased(n.Alias, c.columns, nil)
+			src := aliased(n.Alias, c.columns)
 			if n.Alias == nil {
 				src.alias = n.Name.Parts[0]
 			}
@@ -344,7 +352,7 @@ func (r *resolver) tableRef(slot *ast.Relation, n *ast.Table, s *scope, with *ct
 	if t == nil {
 		// What the statement does with it cannot be known; the problem has
 		// been noted, and everything may be one of its columns.
-		s.add(&source{alias: aliasOf(n, written), open: []Origin{}})
+		s.add(&source{alias: aliasOf(n, written), columns: []Column{{Name: "*", Open: true}}})
 		return
 	}
 	ref := &Ref{Table: t, Slot: slot, Via: r.via, touched: map[string]bool{}}
@@ -407,8 +415,12 @@ func (r *resolver) timePoint(t *ast.TimeTravel, with *ctes) {
 	r.expr(t.Value, &scope{}, with)
 }
 
-// maxViews bounds views over views.
-const maxViews = 16
+// The bounds on views over views: how deep they go, and how many queries they
+// come to.
+const (
+	maxViews    = 16
+	maxExpanded = 200
+)
 
 // view resolves a view's own query, so that masks hang on what lies below.
 func (r *resolver) view(ref *Ref) {
@@ -420,7 +432,7 @@ func (r *resolver) view(ref *Ref) {
 	case t.Secure, t.Definition == "":
 		opaque("hides its definition")
 		return
-	case slices.Contains(r.views, t), len(r.views) >= maxViews:
+	case slices.Contains(r.views, t), len(r.views) >= maxViews, *r.expanded >= maxExpanded:
 		opaque("is built of too many views")
 		return
 	}
@@ -429,16 +441,22 @@ func (r *resolver) view(ref *Ref) {
 		opaque("has a definition that the gateway does not read")
 		return
 	}
+	*r.expanded++
+	// What is wrong inside stays inside: the caller named the view alone.
+	own := &Resolution{}
 	inner := &resolver{
-		catalog: r.catalog, context: Context{t.Database, t.Schema}, out: r.out, functions: r.functions, effects: r.effects,
-		refs: &ref.Inside, via: r.via, views: append(slices.Clone(r.views), t),
+		catalog: r.catalog, context: Context{t.Database, t.Schema}, out: own, functions: r.functions, effects: r.effects,
+		refs: &ref.Inside, via: r.via, views: append(slices.Clone(r.views), t), expanded: r.expanded,
 	}
 	if inner.via == nil {
 		inner.via = &t.Object
 	}
 	ref.Query = q
 	ref.Yields = inner.query(q, nil, nil)
-	if len(ref.Yields) != len(t.Columns) {
+	switch {
+	case own.Statement.Problems != nil:
+		opaque("reads what the gateway cannot judge")
+	case len(ref.Yields) != len(t.Columns):
 		opaque("has other columns than its definition")
 	}
 }
@@ -475,8 +493,8 @@ func (r *resolver) join(n *ast.Join, s *scope, with *ctes) {
 		// Which columns it joins on depends on what each side has.
 		for i, src := range s.sources {
 			r.touchAll(src)
-			if i >= right {
-				for _, c := range src.columns {
+			for _, c := range src.columns {
+				if i >= right && slices.ContainsFunc(s.sources[:right], func(l *source) bool { return l.has(c.Name) }) {
 					s.using[c.Name] = true
 				}
 			}
@@ -491,15 +509,12 @@ func (r *resolver) pivot(source_ *ast.Relation, s *scope, with *ctes, alias *ast
 	inner := &scope{parent: s.parent, using: map[string]bool{}}
 	r.relation(source_, inner, with)
 	parts(inner)
-	open := []Origin{}
+	open := Column{Name: "*", Open: true}
 	for _, src := range inner.sources {
 		r.touchAll(src)
-		open = union(open, src.open)
-		for _, c := range src.columns {
-			open = union(open, c.Origins)
-		}
+		open.Origins = union(open.Origins, origins(src.columns))
 	}
-	out := &source{open: open}
+	out := &source{columns: []Column{open}}
 	if alias != nil {
 		out.alias = alias.Name
 	} else if len(inner.sources) == 1 {
@@ -568,15 +583,16 @@ func (r *resolver) star(n *ast.Star, s *scope, with *ctes) []Column {
 			if slices.ContainsFunc(n.Exclude, func(e *ast.Ident) bool { return e.Fold() == c.Name }) {
 				continue
 			}
+			if i := merged(out, c, s, n); i >= 0 {
+				out[i].Origins = union(out[i].Origins, c.Origins)
+				continue
+			}
 			for _, re := range n.Rename {
 				if re.Column.Fold() == c.Name {
 					c.Name = re.Alias.Fold()
 				}
 			}
 			out = append(out, c)
-		}
-		if src.open != nil {
-			out = append(out, Column{Name: "*", Origins: src.open})
 		}
 	}
 	if n.Qualifier != nil && !matched {
@@ -593,12 +609,50 @@ func (r *resolver) star(n *ast.Star, s *scope, with *ctes) []Column {
 	return out
 }
 
-// touchAll touches every column of a source.
+// merged returns the place of a column that USING or NATURAL has made one with
+// an earlier one, -1 if it stands alone.
+func merged(out []Column, c Column, s *scope, star *ast.Star) int {
+	if star.Qualifier != nil || c.Open || !s.using[c.Name] {
+		return -1
+	}
+	return slices.IndexFunc(out, func(o Column) bool { return o.Name == c.Name })
+}
+
+// touchAll touches every column of a source, and no other: a column that the
+// catalog does not know yet must not come out with them.
 func (r *resolver) touchAll(src *source) {
 	for _, c := range src.columns {
 		touch(c.Origins)
 	}
-	touch(src.open)
+	if src.ref != nil {
+		src.ref.Whole = true
+	}
+}
+
+// origins is all that columns come from.
+func origins(cols []Column) []Origin {
+	var all []Origin
+	for _, c := range cols {
+		all = union(all, c.Origins)
+	}
+	return all
+}
+
+// isOpen reports whether there may be more columns than are listed, so that
+// places mean nothing.
+func isOpen(cols []Column) bool {
+	return slices.ContainsFunc(cols, func(c Column) bool { return c.Open })
+}
+
+// blurred returns the columns with each coming from all that any of them comes
+// from.
+func blurred(cols []Column) []Column {
+	all := origins(cols)
+	out := slices.Clone(cols)
+	for i := range out {
+		out[i].Origins = all
+	}
+	return out
 }
 
 func touch(origins []Origin) {

@@ -35,6 +35,9 @@ type Resolution struct {
 	Refs []*Ref
 	// Output are the columns of a query's result, nil for other statements.
 	Output []Column
+	// Missing is the first table that the catalog does not have, as its name
+	// stands without database and schema; empty if there is none.
+	Missing string
 	// Stored are the values that the statement writes over existing ones.
 	Stored []Column
 }
@@ -47,6 +50,10 @@ type Ref struct {
 	Slot *ast.Relation
 	// Alias is what the rest of the statement calls it.
 	Alias *ast.Ident
+	// Whole says that the statement takes all columns there are (*, PIVOT,
+	// NATURAL JOIN). Those that the catalog knows have been touched; any other
+	// has to be kept out.
+	Whole bool
 	// Target marks the object that a DML statement changes; Where is its
 	// condition, which a row filter is added to.
 	Target bool
@@ -91,6 +98,9 @@ func (r *Ref) Touched() []policy.Column {
 type Column struct {
 	Name    string
 	Origins []Origin
+	// Open stands for any number of columns that only the warehouse can name
+	// (PIVOT): any name might be one of theirs.
+	Open bool
 }
 
 // An Origin is a column of a reference.
@@ -109,13 +119,14 @@ type resolver struct {
 	refs      *[]*Ref // where references are collected: the statement's, or a view's
 	via       *policy.Object
 	views     []*policy.Table // being expanded, against recursion
+	expanded  *int            // views so far
 }
 
 // Resolve resolves a statement and changes it in place.
 func Resolve(stmt ast.Statement, catalog *Catalog, context Context) *Resolution {
 	out := &Resolution{Tree: stmt}
 	out.Statement.Class, out.Statement.Command = Classify(stmt)
-	r := &resolver{catalog: catalog, context: context, out: out, functions: map[string]bool{}, effects: map[string]bool{}}
+	r := &resolver{catalog: catalog, context: context, out: out, functions: map[string]bool{}, effects: map[string]bool{}, expanded: new(int)}
 	r.refs = &out.Refs
 	r.statement(stmt)
 	r.collect(out.Refs)
@@ -152,7 +163,11 @@ func (r *resolver) collect(refs []*Ref) {
 }
 
 func (r *resolver) problem(code policy.Code, next, format string, args ...any) {
-	p := policy.Reason{Code: code, Sentence: fmt.Sprintf(format, args...), Next: next}
+	r.note(policy.Reason{Code: code, Sentence: fmt.Sprintf(format, args...), Next: next})
+}
+
+// note adds a problem unless it is there already.
+func (r *resolver) note(p policy.Reason) {
 	if !slices.Contains(r.out.Statement.Problems, p) {
 		r.out.Statement.Problems = append(r.out.Statement.Problems, p)
 	}
@@ -215,8 +230,11 @@ func (r *resolver) table(n *ast.ObjectName) *policy.Table {
 		r.problem(policy.CodeUnsupported, "Use the list_tables and describe_table tools.", "The gateway does not run queries over the account's own catalog.")
 		return nil
 	}
-	// Policy's own wording for an object that is hidden is the same.
-	r.problem(policy.CodeObjectUnknown, "Use list_tables to see which tables there are for you.", "There is no table %s, or it is not for you.", policy.Object{Database: full.database, Schema: full.schema, Name: full.object})
+	if r.out.Missing == "" {
+		r.out.Missing = full.object
+	}
+	// In the words that policy has for an object that is hidden.
+	r.note(policy.ObjectUnknown(policy.Object{Database: full.database, Schema: full.schema, Name: full.object}))
 	return nil
 }
 

@@ -1,7 +1,11 @@
 package resolve
 
 import (
+	"slices"
+	"strings"
+
 	"querywarden/internal/snowsql/ast"
+	"querywarden/internal/snowsql/token"
 	"querywarden/policy"
 )
 
@@ -102,8 +106,24 @@ func (r *resolver) insert(s *ast.Insert) {
 	if s.Overwrite {
 		class = policy.Destroy
 	}
-	r.written(class, s.Target, s.Columns)
-	r.query(s.Source, nil, nil)
+	t := r.written(class, s.Target, s.Columns)
+	yields := r.query(s.Source, nil, nil)
+	if s.Overwrite {
+		r.overwrites(t, yields)
+	}
+}
+
+// overwrites notes the values that take the place of all rows of a table, if
+// they may come from that table.
+func (r *resolver) overwrites(t *policy.Table, values []Column) {
+	if t != nil && slices.ContainsFunc(r.out.Refs, func(ref *Ref) bool { return ref.reads(t) }) {
+		r.out.Stored = append(r.out.Stored, values...)
+	}
+}
+
+// reads reports whether rows of the table come through the reference.
+func (r *Ref) reads(t *policy.Table) bool {
+	return r.Table == t || slices.ContainsFunc(r.Inside, func(in *Ref) bool { return in.reads(t) })
 }
 
 func (r *resolver) multiInsert(s *ast.MultiInsert) {
@@ -111,12 +131,16 @@ func (r *resolver) multiInsert(s *ast.MultiInsert) {
 	if s.Overwrite {
 		class = policy.Destroy
 	}
-	rows := &scope{sources: []*source{{columns: r.query(s.Source, nil, nil)}}}
+	yields := r.query(s.Source, nil, nil)
+	rows := &scope{sources: []*source{{columns: yields}}}
 	for _, b := range s.Branches {
 		r.opt(b.If, rows, nil)
 		for _, into := range b.Into {
-			r.written(class, into.Target, into.Columns)
+			t := r.written(class, into.Target, into.Columns)
 			r.all(into.Values, rows, nil)
+			if s.Overwrite {
+				r.overwrites(t, blurred(yields))
+			}
 		}
 	}
 }
@@ -200,12 +224,11 @@ func (r *resolver) create(s *ast.Create) {
 		r.unsupported("CREATE "+s.Kind, "Ask an administrator.")
 		return
 	}
+	var yields []Column
 	if s.As != nil {
-		r.query(s.As, nil, nil)
+		yields = r.query(s.As, nil, nil)
 	}
-	for _, c := range s.Columns {
-		r.opt(c.Default, &scope{}, nil)
-	}
+	r.definitions(s.Columns)
 	if s.Like != nil {
 		if t := r.table(s.Like); t != nil {
 			r.access(policy.Read, t.Object)
@@ -221,6 +244,29 @@ func (r *resolver) create(s *ast.Create) {
 	}
 	if full, ok := r.fullName(s.Name); ok {
 		r.access(class, policy.Object{Kind: objectKind(s.Kind), Database: full.database, Schema: full.schema, Name: full.object})
+		r.overwrites(r.catalog.Lookup(full.database, full.schema, full.object), yields)
+	}
+}
+
+// definitionWords are what may stand behind a column's type; anything else may
+// be code, a policy or a tag.
+var definitionWords = map[string]bool{
+	"COMMENT": true, "CONSTRAINT": true, "PRIMARY": true, "UNIQUE": true, "KEY": true, "NULL": true, "COLLATE": true, "AUTOINCREMENT": true, "IDENTITY": true,
+}
+
+// definitions resolves the columns of CREATE TABLE and ALTER TABLE … ADD.
+func (r *resolver) definitions(defs []*ast.ColumnDef) {
+	for _, d := range defs {
+		r.opt(d.Default, &scope{}, nil)
+		if d.Options == nil {
+			continue
+		}
+		for _, word := range d.Options.List {
+			if word.Kind == token.Ident && !definitionWords[strings.ToUpper(word.Text)] && d.Name != nil {
+				r.unsupported("columns with "+strings.ToUpper(word.Text), "Give columns a name, a type and a default only.")
+				break
+			}
+		}
 	}
 }
 
@@ -275,9 +321,7 @@ func (r *resolver) alter(s *ast.Alter) {
 	class, _ := Classify(s)
 	switch {
 	case s.Action == "ADD" && s.Columns != nil:
-		for _, c := range s.Columns {
-			r.opt(c.Default, &scope{}, nil)
-		}
+		r.definitions(s.Columns)
 		r.access(class, t.Object)
 	case s.Action == "DROP" && s.Drops != nil:
 		r.access(class, t.Object, r.columns(t, s.Drops)...)

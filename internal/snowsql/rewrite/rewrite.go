@@ -14,6 +14,7 @@
 package rewrite
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,8 +48,13 @@ type Masked struct {
 type rewriter struct {
 	masks   map[column]mask.Mask
 	filters map[policy.Object][]string
+	guarded map[policy.Object]bool // have either
 	key     string
 	changed bool
+	// What verify has to find: the text of each mask, and of each object's
+	// filters together.
+	texts      map[column]string
+	conditions map[policy.Object]string
 }
 
 type column struct {
@@ -60,12 +66,17 @@ type column struct {
 // columns of the result that hold masked values. key is the gate's secret for
 // hashes. The error is a [*Refusal] where the fault is in the statement.
 func Apply(res *resolve.Resolution, d policy.Decision, key []byte) (ast.Statement, []Masked, error) {
-	rw := &rewriter{masks: map[column]mask.Mask{}, filters: map[policy.Object][]string{}, key: string(key)}
+	rw := &rewriter{
+		masks: map[column]mask.Mask{}, filters: map[policy.Object][]string{}, guarded: map[policy.Object]bool{}, key: string(key),
+		texts: map[column]string{}, conditions: map[policy.Object]string{},
+	}
 	for _, m := range d.Masks {
 		rw.masks[column{m.Object, m.Column}] = m.Mask
+		rw.guarded[m.Object] = true
 	}
 	for _, f := range d.Filters {
 		rw.filters[f.Object] = append(rw.filters[f.Object], f.Where)
+		rw.guarded[f.Object] = true
 	}
 	for _, c := range res.Stored {
 		if _, masked := rw.origin(c.Origins); masked {
@@ -83,8 +94,18 @@ func Apply(res *resolve.Resolution, d policy.Decision, key []byte) (ast.Statemen
 			return nil, nil, err
 		}
 	}
-	if c, ok := res.Tree.(*ast.Create); ok && c.Kind == "VIEW" && rw.changed {
-		return nil, nil, refuse("Create a table from the query instead.", "A view over masked columns would show others what is masked for you, or hide what is not.")
+	if rw.changed {
+		switch t := res.Tree.(type) {
+		case *ast.Create:
+			if t.Kind == "VIEW" {
+				return nil, nil, refuse("Create a table from the query instead.", "A view over masked columns would show others what is masked for you, or hide what is not.")
+			}
+		case *ast.Explain:
+			return nil, nil, refuse("Use the query tool's dry_run.", "The warehouse's plan of a masked query would show how it is masked.")
+		}
+	}
+	if err := rw.verify(res.Tree); err != nil {
+		return nil, nil, err
 	}
 	return res.Tree, masked, nil
 }
@@ -121,27 +142,42 @@ func (rw *rewriter) touches(ref *resolve.Ref) bool {
 	})
 }
 
-// ref rewrites one reference.
+// ref rewrites one reference. Every reference to an object that is guarded gets
+// its subquery, also one that touches nothing masked, so that none of them has
+// to be argued about.
 func (rw *rewriter) ref(ref *resolve.Ref, tree ast.Statement) error {
-	masked, filters := rw.touches(ref), rw.filters[ref.Table.Object]
+	filters := rw.filters[ref.Table.Object]
+	guarded := rw.guarded[ref.Table.Object]
 	switch {
 	case ref.Target:
-		return rw.target(ref, tree, masked, filters)
+		return rw.target(ref, tree, rw.touches(ref), filters)
 	case ref.Slot == nil:
-		if masked || filters != nil {
+		if guarded {
 			return refuse("Copy the columns that you need with CREATE TABLE … AS SELECT.", "This statement takes the rows of %s as they are, and some of it is masked or filtered for you.", ref.Table.Object)
 		}
 		return nil
-	case ref.Query != nil:
-		if err := rw.view(ref, tree); err != nil {
+	}
+	var columns []*ast.Ident // as the statement calls them
+	if t, ok := (*ref.Slot).(*ast.Table); ok {
+		columns = t.Alias.Columns
+	}
+	if ref.Query != nil {
+		expanded, err := rw.view(ref, tree)
+		if err != nil {
 			return err
 		}
+		if expanded && !guarded {
+			if columns != nil {
+				(*ref.Slot).(*ast.Derived).Alias.Columns = columns
+			}
+			return nil
+		}
 	}
-	if !masked && filters == nil {
+	if !guarded && !ref.Whole {
 		return nil
 	}
-	rw.changed = true
-	return rw.wrap(ref, filters)
+	rw.changed = rw.changed || guarded
+	return rw.wrap(ref, filters, columns)
 }
 
 // target guards the table that a statement changes: its rows cannot be
@@ -169,53 +205,62 @@ func (rw *rewriter) target(ref *resolve.Ref, tree ast.Statement, masked bool, fi
 	return nil
 }
 
-// view replaces a view by its query where something inside had to change.
-func (rw *rewriter) view(ref *resolve.Ref, tree ast.Statement) error {
+// view replaces a view by its query, with the view's columns, where something
+// inside had to change, and reports whether it did.
+func (rw *rewriter) view(ref *resolve.Ref, tree ast.Statement) (expanded bool, err error) {
 	before := rw.changed
 	rw.changed = false
 	for _, inside := range ref.Inside {
 		if err := rw.ref(inside, tree); err != nil {
-			return err
+			return false, err
 		}
 	}
-	expanded := rw.changed
+	expanded = rw.changed
 	rw.changed = before || expanded
 	if !expanded {
-		return nil
+		return false, nil
 	}
 	t, ok := (*ref.Slot).(*ast.Table)
 	if !ok {
-		return refuse("Query the tables below the view.", "The view %s cannot be masked here.", ref.Table.Object)
+		return false, refuse("Query the tables below the view.", "The view %s cannot be masked here.", ref.Table.Object)
 	}
 	if t.At != nil {
-		return refuse("Query the view without AT or BEFORE.", "The view %s cannot be masked in the past.", ref.Table.Object)
+		return false, refuse("Query the view without AT or BEFORE.", "The view %s cannot be masked in the past.", ref.Table.Object)
 	}
-	alias := &ast.Alias{Name: ref.Alias, Columns: t.Alias.Columns}
-	if alias.Columns == nil {
-		for _, c := range ref.Table.Columns {
-			alias.Columns = append(alias.Columns, ast.NewIdent(c.Name))
-		}
+	alias := &ast.Alias{Name: ref.Alias}
+	for _, c := range ref.Table.Columns {
+		alias.Columns = append(alias.Columns, ast.NewIdent(c.Name))
 	}
 	*ref.Slot = &ast.Derived{Query: ref.Query, Alias: alias, Sample: t.Sample}
-	return nil
+	return true, nil
 }
 
 // inner is the alias of the relation inside of the subquery that masks it.
 var inner = ast.NewIdent("Q")
 
-// wrap puts the subquery where the relation stands.
-func (rw *rewriter) wrap(ref *resolve.Ref, filters []string) error {
+// wrap puts the subquery where the relation stands. A sample is taken inside,
+// where the warehouse can take every kind of it, unless rows are filtered: how
+// many of a sample are left would tell how many are hidden.
+func (rw *rewriter) wrap(ref *resolve.Ref, filters []string, columns []*ast.Ident) error {
 	s := &ast.Select{}
-	d := &ast.Derived{Query: s, Alias: &ast.Alias{Name: ref.Alias}}
+	d := &ast.Derived{Query: s, Alias: &ast.Alias{Name: ref.Alias, Columns: columns}}
 	switch rel := (*ref.Slot).(type) {
 	case *ast.Table:
-		d.Alias.Columns = rel.Alias.Columns
-		d.Sample = rel.Sample
-		s.From = []ast.Relation{&ast.Table{Name: rel.Name, At: rel.At, Changes: rel.Changes, Alias: &ast.Alias{Name: inner}}}
+		table := &ast.Table{Name: rel.Name, At: rel.At, Changes: rel.Changes, Alias: &ast.Alias{Name: inner}}
+		switch sample := rel.Sample; {
+		case sample == nil:
+		case filters == nil:
+			table.Sample = sample
+		case sample.Method == "SYSTEM", sample.Seed != nil:
+			return refuse("Sample by row, without a seed.", "Rows of %s are filtered for you, so blocks of it cannot be sampled.", ref.Table.Object)
+		default:
+			d.Sample = sample
+		}
+		s.From = []ast.Relation{table}
 	case *ast.Derived: // a view that has been replaced
 		d.Sample = rel.Sample
 		rel.Sample = nil
-		rel.Alias = &ast.Alias{Name: inner, Columns: rel.Alias.Columns}
+		rel.Alias.Name = inner
 		s.From = []ast.Relation{rel}
 	default:
 		return refuse("Query the table by its name in FROM.", "%s cannot be masked here.", ref.Table.Object)
@@ -236,6 +281,9 @@ func (rw *rewriter) wrap(ref *resolve.Ref, filters []string) error {
 			return err
 		}
 		s.Where = cond
+		if rw.conditions[ref.Table.Object], err = ast.Print(cond, ast.Snowflake); err != nil {
+			return fmt.Errorf("filtering %s: %w", ref.Table.Object, err)
+		}
 	}
 	*ref.Slot = d
 	return nil
@@ -258,6 +306,9 @@ func (rw *rewriter) item(t *policy.Table, c policy.Column) (*ast.SelectItem, err
 	}
 	x, err := parser.ParseExpr(text)
 	if err != nil {
+		return nil, fmt.Errorf("masking %s: %w", c.Name, err)
+	}
+	if rw.texts[column{t.Object, c.Name}], err = ast.Print(x, ast.Snowflake); err != nil {
 		return nil, fmt.Errorf("masking %s: %w", c.Name, err)
 	}
 	return &ast.SelectItem{Expr: x, Alias: ast.NewIdent(c.Name)}, nil
@@ -289,22 +340,27 @@ func filter(t *policy.Table, text string, alias *ast.Ident) (ast.Expr, error) {
 	ast.Inspect(x, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case ast.Query:
-			err = fmt.Errorf("subqueries are not allowed")
+			err = errors.New("subqueries are not allowed")
+		case *ast.Star, *ast.Positional, *ast.Variable, *ast.Param, *ast.StageExpr, *ast.TableArg, *ast.Lambda:
+			err = errors.New("only columns, constants, operators and functions are allowed")
 		case *ast.Call:
 			if f, known := resolve.Lookup(n.Name.Fold()); !known || f.Effects.NeedPermission() {
 				err = fmt.Errorf("the function %s is not allowed", n.Name.Fold())
 			}
-		case *ast.ColumnRef:
-			column := n.Parts[len(n.Parts)-1].Fold()
-			known := slices.ContainsFunc(t.Columns, func(c policy.Column) bool { return c.Name == column })
-			if len(n.Parts) != 1 || !known {
-				err = fmt.Errorf("%s is no column of the table", column)
-				return false
-			}
-			n.Parts = []*ast.Ident{alias, ast.NewIdent(column)}
-			return false
 		}
 		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	resolve.ColumnRefs(x, func(c *ast.ColumnRef) {
+		column := c.Parts[len(c.Parts)-1].Fold()
+		known := slices.ContainsFunc(t.Columns, func(c policy.Column) bool { return c.Name == column })
+		if len(c.Parts) != 1 || !known {
+			err = fmt.Errorf("%s is no column of the table", column)
+			return
+		}
+		c.Parts = []*ast.Ident{alias, ast.NewIdent(column)}
 	})
 	return x, err
 }

@@ -143,7 +143,7 @@ func (r *Reader) verifyHashes(ctx context.Context, tx *sql.Tx, report *Report, t
 		return err
 	}
 	defer rows.Close()
-	n := int64(0)
+	n, interior := int64(0), 0
 	for rows.Next() && len(report.Findings) < maxFindings {
 		var index int64
 		var hash []byte
@@ -158,10 +158,13 @@ func (r *Reader) verifyHashes(ctx context.Context, tx *sql.Tx, report *Report, t
 			if level, leaf := tlog.SplitStoredHashIndex(n); level == 0 {
 				report.find(leaf, "the entry is not what was recorded: its hash differs from the stored leaf")
 			} else {
-				report.find(-1, "an interior hash (level %d, number %d) is not that of its entries", level, leaf)
+				interior++
 			}
 		}
 		n++
+	}
+	if interior > 0 {
+		report.find(-1, "%d interior hashes are not those of the entries", interior)
 	}
 	if n < int64(len(tree)) && len(report.Findings) < maxFindings {
 		report.find(-1, "stored hashes are missing from number %d on", n)
@@ -176,6 +179,7 @@ func (r *Reader) verifyCheckpoints(ctx context.Context, tx *sql.Tx, report *Repo
 	}
 	defer rows.Close()
 	newest := int64(0)
+	other := []int64{}
 	for rows.Next() && len(report.Findings) < maxFindings {
 		var size int64
 		var text []byte
@@ -183,9 +187,15 @@ func (r *Reader) verifyCheckpoints(ctx context.Context, tx *sql.Tx, report *Repo
 			return err
 		}
 		newest = size
-		if r.verifyCheckpoint(report, tree, size, text, "the checkpoint") {
+		switch r.verifyCheckpoint(report, tree, size, text, "the checkpoint") {
+		case consistent:
 			report.Checkpoints++
+		case otherHistory:
+			other = append(other, size)
 		}
+	}
+	if len(other) > 0 {
+		report.find(-1, "%d checkpoints, of sizes %d to %d, sign another history than the entries tell", len(other), other[0], other[len(other)-1])
 	}
 	if newest != report.Entries && len(report.Findings) < maxFindings {
 		report.find(-1, "the newest checkpoint signs %d entries, the log holds %d", newest, report.Entries)
@@ -193,29 +203,37 @@ func (r *Reader) verifyCheckpoints(ctx context.Context, tx *sql.Tx, report *Repo
 	return rows.Err()
 }
 
+// What a checkpoint says of the tree.
+type agreement uint8
+
+const (
+	unusable     agreement = iota // found and reported
+	otherHistory                  // signed, over other entries; the caller reports it
+	consistent
+)
+
 // verifyCheckpoint holds one checkpoint against the tree; size is what it is
 // filed under.
-func (r *Reader) verifyCheckpoint(report *Report, tree hashList, size int64, text []byte, who string) bool {
+func (r *Reader) verifyCheckpoint(report *Report, tree hashList, size int64, text []byte, who string) agreement {
 	signed, err := parseCheckpoint(text, r.verifier)
 	switch {
 	case err != nil:
 		report.find(-1, "%s of size %d is not signed by this log: %v", who, size, err)
-		return false
+		return unusable
 	case signed.N != size:
 		report.find(-1, "%s filed under %d signs %d entries", who, size, signed.N)
-		return false
+		return unusable
 	case signed.N > report.Entries:
 		report.find(report.Entries, "%s signs %d entries, the log holds %d: its end was cut off", who, signed.N, report.Entries)
-		return false
+		return unusable
 	case signed.N == 0:
-		return true
+		return consistent
 	}
 	root, err := tlog.TreeHash(signed.N, tree)
 	if err != nil || root != signed.Hash {
-		report.find(-1, "%s of size %d signs another history than the entries tell", who, size)
-		return false
+		return otherHistory
 	}
-	return true
+	return consistent
 }
 
 func (r *Reader) verifyPinned(report *Report, tree hashList, pinned []byte) {
@@ -225,7 +243,9 @@ func (r *Reader) verifyPinned(report *Report, tree hashList, pinned []byte) {
 		return
 	}
 	report.Pinned = signed.N
-	r.verifyCheckpoint(report, tree, signed.N, pinned, "the checkpoint that you hold")
+	if r.verifyCheckpoint(report, tree, signed.N, pinned, "the checkpoint that you hold") == otherHistory {
+		report.find(-1, "the checkpoint of %d entries that you hold signs another history than the entries tell", signed.N)
+	}
 }
 
 // verifyTexts recomputes the digest of each text that is still there.

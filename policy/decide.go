@@ -167,13 +167,12 @@ func (p *Policy) sees(c *Caller, o Object) bool {
 		if !r.classes[Read] || !r.who.matches(c) {
 			continue
 		}
-		if r.verdict == Deny {
-			if r.covers(folded) {
-				return false
-			}
-			continue
+		switch {
+		case r.verdict == Deny && r.covers(folded):
+			return false
+		case r.verdict != Deny && r.grants(o):
+			granted = true
 		}
-		granted = granted || r.grants(o)
 	}
 	return granted
 }

@@ -255,7 +255,7 @@ rules:
 		"unknown class":  func(s *Statement) { s.Class = Unknown },
 		"no such class":  func(s *Statement) { s.Class = numClasses },
 		"unknown access": func(s *Statement) { s.Accesses = append(s.Accesses, Access{Object: s.Accesses[0].Object}) },
-		"no such access": func(s *Statement) { s.Accesses[0].Class = 200 },
+		"no such access": func(s *Statement) { s.Accesses[0].Class = numClasses },
 	} {
 		s := do(t, "read a.b.c(x)")
 		change(&s)

@@ -200,7 +200,7 @@ func (p *printer) like(n *Like) {
 }
 
 func (p *printer) call(n *Call) {
-	p.node(n.Name)
+	p.functionName(n.Name)
 	p.raw("(")
 	p.raw(when(n.Distinct, "DISTINCT "))
 	list(p, n.Args)
@@ -216,6 +216,16 @@ func (p *printer) call(n *Call) {
 		p.node(n.Over)
 		p.raw(")")
 	}
+}
+
+// functionName writes LEFT(…) and RIGHT(…) as they are: words that are
+// reserved elsewhere are functions' names here, and quoted they might not be.
+func (p *printer) functionName(n *ObjectName) {
+	if n.Dynamic == nil && len(n.Parts) == 1 && !n.Parts[0].Quoted {
+		p.raw(n.Parts[0].Fold())
+		return
+	}
+	p.node(n)
 }
 
 func (p *printer) window(n *Window) {

@@ -178,6 +178,10 @@ func (r *resolver) column(x *ast.ColumnRef, s *scope) []Origin {
 		return nil
 	}
 	column := last.Fold()
+	if len(qualifier) == 0 && !last.Quoted && contextWords[column] {
+		r.functions[column] = true
+		return nil
+	}
 	origins, found := s.find(qualifier, column)
 	switch found {
 	case maybe, sure:
@@ -186,10 +190,6 @@ func (r *resolver) column(x *ast.ColumnRef, s *scope) []Origin {
 		return origins
 	case several:
 		r.problem(policy.CodeColumnAmbiguous, "Give the tables aliases of their own.", "The name %s fits several tables.", qualifier[len(qualifier)-1].Fold())
-		return nil
-	}
-	if len(qualifier) == 0 && !last.Quoted && contextWords[column] {
-		r.functions[column] = true
 		return nil
 	}
 	if len(qualifier) == 0 && !last.Quoted && column == "DEFAULT" {
@@ -210,11 +210,25 @@ const (
 )
 
 // find looks for a column in a scope and those around it, up to the first that
-// surely has it.
+// surely has it. A table that might have it, if it had a column that the
+// catalog does not know, is told to keep such columns to itself.
 func (s *scope) find(qualifier []*ast.Ident, column string) (origins []Origin, found match) {
 	for at := s; at != nil && found < sure; at = at.parent {
 		here, m := at.lookup(qualifier, column)
 		origins, found = union(origins, here), max(found, m)
+		if m >= sure {
+			break
+		}
+		for _, src := range at.sources {
+			if src.ref == nil || len(qualifier) > 0 && !src.named(qualifier) {
+				continue
+			}
+			if src.ref.Target {
+				// No subquery can stand in for it, so nothing is sure here.
+				return nil, none
+			}
+			src.ref.Whole = true
+		}
 	}
 	return origins, found
 }
@@ -309,11 +323,11 @@ func (r *resolver) positional(x *ast.Positional, s *scope) []Origin {
 	return origins
 }
 
-// contextWords are the functions that are called without parentheses.
-// docs.snowflake.com/en/sql-reference/functions-context
+// contextWords are the functions that are called without parentheses. They are
+// reserved words: no column is called so without quotes.
+// docs.snowflake.com/en/sql-reference/reserved-keywords
 var contextWords = map[string]bool{
-	"CURRENT_DATE": true, "CURRENT_TIME": true, "CURRENT_TIMESTAMP": true, "LOCALTIME": true, "LOCALTIMESTAMP": true, "SYSDATE": true,
-	"CURRENT_USER": true, "CURRENT_ROLE": true,
+	"CURRENT_DATE": true, "CURRENT_TIME": true, "CURRENT_TIMESTAMP": true, "CURRENT_USER": true, "LOCALTIME": true, "LOCALTIMESTAMP": true,
 }
 
 // datePartAt is the argument of a function that may be a bare part of a date.
@@ -382,8 +396,10 @@ func (r *resolver) call(x *ast.Call, s *scope, with *ctes) []Origin {
 	part, hasPart := datePartAt[called]
 	for i, a := range x.Args {
 		if hasPart && i == part && isDatePart(a) {
-			// A column of that name may be meant nevertheless.
-			origins = union(origins, r.perhaps(a.(*ast.ColumnRef), s))
+			if called == "TRUNC" {
+				// Where the first argument is a number, this is a column.
+				origins = union(origins, r.perhaps(a.(*ast.ColumnRef), s))
+			}
 			continue
 		}
 		if star, ok := a.(*ast.Star); ok && called == "COUNT" && star.Qualifier == nil && !x.Distinct {

@@ -124,7 +124,7 @@ func (g *Gate) judge(caller policy.Caller, sql string, maxRows int64) *Judgement
 	j := g.Judge().Judge(caller, sql, maxRows, time.Now())
 	// A misspelt name gets a hint, but only among what the caller may see.
 	for i, r := range j.Decision.Reasons {
-		if r.Code == policy.CodeObjectUnknown {
+		if r.Told().Code == policy.CodeObjectUnknown {
 			j.Decision.Reasons[i].Next = g.suggest(caller, g.unseen(caller, j))
 		}
 	}

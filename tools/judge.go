@@ -47,12 +47,12 @@ type Judgement struct {
 // Denied reports whether the statement must not run.
 func (j *Judgement) Denied() bool { return j.Decision.Verdict == policy.Deny || j.Runs == "" }
 
-// Reason is the first reason of the decision: what the caller is told.
+// Reason is the first reason of the decision, as the caller may hear it.
 func (j *Judgement) Reason() policy.Reason {
 	if len(j.Decision.Reasons) == 0 {
 		return policy.Reason{Code: policy.CodeNotUnderstood, Sentence: "The statement was refused.", Next: "Send a simpler statement."}
 	}
-	return j.Decision.Reasons[0]
+	return j.Decision.Reasons[0].Told()
 }
 
 // Judge judges a statement for a caller. maxRows bounds the answer below the

@@ -76,7 +76,11 @@ func newError(ctx context.Context, err error, queryID string) *Error {
 		if len(reported.MessageArgs) > 0 {
 			e.Message = fmt.Sprintf(reported.Message, reported.MessageArgs...)
 		}
-		if reported.QueryID != "" {
+		// "-1" is how the driver writes that the reply had none.
+		if e.SQLState == "-1" {
+			e.SQLState = ""
+		}
+		if reported.QueryID != "" && reported.QueryID != "-1" {
 			e.QueryID = reported.QueryID
 		}
 		e.Class = classOf(e.Code, e.SQLState)

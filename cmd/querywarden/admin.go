@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"strconv"
+
+	"querywarden/approvals"
+	"querywarden/policy"
+)
+
+// The admin socket is how somebody on the gateway's host approves what waits:
+// a unix socket in the data folder, mode 0600, so only the gateway's own user
+// and root can open it. Who they are is what the kernel says (SO_PEERCRED),
+// never what they send.
+//
+//	GET  /approvals          the open requests
+//	GET  /approvals/{id}     one request
+//	POST /approvals/{id}     {"approve": bool, "reason": "…"}
+//	POST /explain            how a statement would be judged
+
+// listenAdmin opens the socket. A socket that nobody answers on is left over
+// from a crash: the log's lock has already made sure that this gateway is the
+// only one.
+func (g *gateway) listenAdmin(ctx context.Context) (net.Listener, error) {
+	file := g.config.socket()
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing the old admin socket: %w", err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", file)
+	if err != nil {
+		return nil, hint(fmt.Errorf("opening the admin socket: %w", err), "the data folder's path may be too long for a unix socket (about 100 characters)")
+	}
+	if err := os.Chmod(file, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("closing the admin socket to others: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+type peerKey struct{}
+
+// hostIssuer marks identities that the host's kernel vouches for.
+const hostIssuer = "host"
+
+// hostVoter is the person at the other end of the admin socket, as a member of
+// every approving group: whoever owns the gateway's files could do anything
+// anyway. KNOWN_LIMITATIONS.md says so.
+func hostVoter(ctx context.Context, required []string) (approvals.Voter, error) {
+	uid, ok := ctx.Value(peerKey{}).(uint32)
+	if !ok {
+		return approvals.Voter{}, errors.New("the kernel does not say who is asking")
+	}
+	name := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return approvals.Voter{Identity: policy.Identity{Issuer: hostIssuer, Subject: name}, Groups: required}, nil
+}
+
+// A vote as the command line sends it.
+type vote struct {
+	Approve bool   `json:"approve"`
+	Reason  string `json:"reason"`
+}
+
+func (g *gateway) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /approvals", func(w http.ResponseWriter, r *http.Request) {
+		list, err := g.approvals.List(r.Context())
+		answerAdmin(w, list, err)
+	})
+	mux.HandleFunc("GET /approvals/{id}", func(w http.ResponseWriter, r *http.Request) {
+		one, err := g.approvals.Get(r.Context(), r.PathValue("id"))
+		answerAdmin(w, one, err)
+	})
+	mux.HandleFunc("POST /approvals/{id}", func(w http.ResponseWriter, r *http.Request) {
+		var v vote
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&v); err != nil {
+			answerAdmin(w, nil, fmt.Errorf("reading the vote: %w", err))
+			return
+		}
+		request, err := g.approvals.Get(r.Context(), r.PathValue("id"))
+		if err != nil {
+			answerAdmin(w, nil, err)
+			return
+		}
+		voter, err := hostVoter(r.Context(), request.Approval.Groups)
+		if err != nil {
+			answerAdmin(w, nil, err)
+			return
+		}
+		voted, err := g.approvals.Vote(r.Context(), request.ID, voter, v.Approve, v.Reason)
+		answerAdmin(w, voted, err)
+	})
+	mux.HandleFunc("POST /explain", func(w http.ResponseWriter, r *http.Request) {
+		var q question
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, statementLimit)).Decode(&q); err != nil {
+			answerAdmin(w, nil, fmt.Errorf("reading the question: %w", err))
+			return
+		}
+		answerAdmin(w, g.explain(q.Caller, q.SQL), nil)
+	})
+	return mux
+}
+
+func answerAdmin(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusConflict)
+		v = map[string]string{"error": err.Error()}
+	}
+	json.NewEncoder(w).Encode(v)
+}

@@ -1,0 +1,350 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"querywarden/approvals"
+	"querywarden/audit"
+	"querywarden/internal/emulator"
+	"querywarden/internal/warehouse"
+	"querywarden/mcp"
+	"querywarden/policy"
+	"querywarden/tools"
+)
+
+// A gateway is everything that a configuration wires together, ready to serve.
+type gateway struct {
+	config    *config
+	log       *audit.Log
+	approvals *approvals.Store
+	warehouse *warehouse.Warehouse
+	emulator  *emulator.Emulator // nil for a real account
+	gate      *tools.Gate
+	server    *mcp.Server
+	policy    *policy.Policy
+	logger    *slog.Logger
+}
+
+// openGateway opens what the configuration names, in the order of trust: the
+// log first, since nothing may happen unrecorded.
+func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *gateway, err error) {
+	g := &gateway{config: c, logger: logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if g.policy, err = loadPolicy(c.path(c.Policy)); err != nil {
+		return nil, err
+	}
+	verifier, err := c.verifier()
+	if err != nil {
+		return nil, fmt.Errorf("reading identity configuration: %w", err)
+	}
+	if g.log, err = audit.Open(c.auditFile(), c.auditOptions()); err != nil {
+		return nil, hint(err, "nothing runs unrecorded: the gateway needs its audit log; is another gateway running on %s?", c.path(c.Data))
+	}
+	if g.approvals, err = approvals.Open(ctx, g.log, time.Now); err != nil {
+		return nil, err
+	}
+	warehouseConfig, err := g.warehouseConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if g.warehouse, err = warehouse.Open(ctx, warehouseConfig); err != nil {
+		return nil, hint(err, "the warehouse section of the configuration names what the gateway logs in with")
+	}
+	maskKey, err := secretFile(filepath.Join(c.path(c.Data), "mask.key"))
+	if err != nil {
+		return nil, err
+	}
+	g.gate, err = tools.Open(ctx, tools.Config{
+		Log:          g.log,
+		Approvals:    g.approvals,
+		Warehouse:    g.warehouse,
+		Policy:       g.policy,
+		MaskKey:      maskKey,
+		Database:     warehouseConfig.Database,
+		Schema:       warehouseConfig.Schema,
+		ApprovalWait: time.Duration(c.Approvals.Wait),
+		Logger:       logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	resource, err := url.Parse(c.Resource)
+	if err != nil {
+		return nil, fmt.Errorf("reading resource: %w", err)
+	}
+	var issuers []string
+	for _, issuer := range c.Identity.Issuers {
+		issuers = append(issuers, issuer.URL)
+	}
+	g.server, err = mcp.New(g.gate, mcp.Config{
+		Verifier:             verifier,
+		Resource:             c.Resource,
+		AuthorizationServers: issuers,
+		AllowedHosts:         []string{resource.Host, c.Listen},
+		Version:              version(),
+		Logger:               logger,
+	})
+	return g, err
+}
+
+// close stops everything that openGateway started, last first.
+func (g *gateway) close(ctx context.Context) error {
+	var errs []error
+	if g.gate != nil {
+		errs = append(errs, g.gate.Close(ctx))
+	}
+	if g.warehouse != nil {
+		errs = append(errs, g.warehouse.Close())
+	}
+	if g.emulator != nil {
+		errs = append(errs, g.emulator.Close())
+	}
+	if g.log != nil {
+		errs = append(errs, g.log.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// The embedded warehouse's one account: what the gateway would be given for a
+// real one.
+const (
+	emulatorAccount   = "EMULATOR"
+	emulatorUser      = "QUERYWARDEN"
+	emulatorRole      = "QUERYWARDEN_ROLE"
+	emulatorWarehouse = "COMPUTE"
+	emulatorDatabase  = "RETAIL"
+	emulatorSchema    = "PUBLIC"
+)
+
+// warehouseConfig says how to log in: into the account of the configuration,
+// or into the emulator, which it starts and gives a key made for this process
+// alone.
+func (g *gateway) warehouseConfig(ctx context.Context) (warehouse.Config, error) {
+	c := g.config.Warehouse
+	if c.Emulator == "" {
+		key, err := readKey(g.config.path(c.PrivateKeyFile))
+		if err != nil {
+			return warehouse.Config{}, err
+		}
+		return warehouse.Config{
+			Account: c.Account, Host: c.Host, User: c.User, PrivateKey: key,
+			Role: c.Role, Warehouse: c.Warehouse, Database: c.Database, Schema: c.Schema,
+		}, nil
+	}
+	var err error
+	if g.emulator, err = emulator.Open(g.config.path(c.Emulator), emulator.Options{Logger: g.logger}); err != nil {
+		return warehouse.Config{}, fmt.Errorf("opening the embedded warehouse: %w", err)
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return warehouse.Config{}, fmt.Errorf("making a key: %w", err)
+	}
+	if err := g.emulator.AddUser(emulatorUser, &key.PublicKey, emulatorRole); err != nil {
+		return warehouse.Config{}, err
+	}
+	addr, err := g.emulator.Start("127.0.0.1:0")
+	if err != nil {
+		return warehouse.Config{}, fmt.Errorf("starting the embedded warehouse: %w", err)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return warehouse.Config{}, fmt.Errorf("starting the embedded warehouse: %w", err)
+	}
+	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	if err != nil {
+		return warehouse.Config{}, fmt.Errorf("starting the embedded warehouse: %w", err)
+	}
+	return warehouse.Config{
+		Account: emulatorAccount, Protocol: "http", Host: host, Port: n, User: emulatorUser, PrivateKey: key,
+		Role: emulatorRole, Warehouse: emulatorWarehouse,
+		Database: or(c.Database, emulatorDatabase), Schema: or(c.Schema, emulatorSchema),
+	}, nil
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// readKey reads a PKCS #8 RSA private key in PEM, as Snowflake's key-pair
+// authentication has it.
+func readKey(file string) (*rsa.PrivateKey, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the warehouse key: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("reading the warehouse key: %s holds no PEM block", file)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, hint(fmt.Errorf("reading the warehouse key: %w", err), "an unencrypted PKCS #8 key is expected: openssl genrsa 2048 | openssl pkcs8 -topk8 -nocrypt")
+	}
+	rsaKey, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("reading the warehouse key: Snowflake takes RSA keys, this is %T", key)
+	}
+	return rsaKey, nil
+}
+
+// secretFile reads a secret of 32 bytes, and makes it where there is none.
+func secretFile(file string) ([]byte, error) {
+	secret, err := os.ReadFile(file)
+	if err == nil {
+		if len(secret) != sha256.Size {
+			return nil, fmt.Errorf("reading %s: not a key of %d bytes", file, sha256.Size)
+		}
+		return secret, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading key: %w", err)
+	}
+	secret = make([]byte, sha256.Size)
+	rand.Read(secret)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making key: %w", err)
+	}
+	_, err = f.Write(secret)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, fmt.Errorf("making key: %w", err)
+	}
+	return secret, nil
+}
+
+// auditOptions are shared by all commands that open the log.
+func (c *config) auditOptions() audit.Options {
+	return audit.Options{HeadFile: c.path(c.HeadFile)}
+}
+
+func newLogger(std streams) *slog.Logger {
+	return slog.New(slog.NewTextHandler(std.err, nil))
+}
+
+func runServe(ctx context.Context, args []string, std streams) error {
+	fs := newFlags("serve", std)
+	file := fs.String("config", "", "the configuration `file`")
+	rest, err := parseFlags(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("serve takes no argument %q", rest[0])
+	}
+	c, err := loadConfig(*file)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(ctx, c)
+	if err != nil {
+		return err
+	}
+	g, err := openGateway(ctx, c, newLogger(std))
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	fmt.Fprintf(std.err, "querywarden: serving %s\n", c.Resource)
+	return errors.Join(g.serve(ctx, listener), g.close(context.WithoutCancel(ctx)))
+}
+
+// listen takes the address before anything else is opened, so that a second
+// gateway says at once what is wrong.
+func listen(ctx context.Context, c *config) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, hint(fmt.Errorf("listening on %s: %w", c.Listen, err), "set `listen` to another port, or stop what holds this one")
+	}
+	return l, nil
+}
+
+// stopWithin bounds how long a stopping gateway waits for calls under way.
+const stopWithin = 10 * time.Second
+
+// serve answers until the context ends or the log fails: a gateway that
+// cannot record must not go on.
+func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	admin, err := g.listenAdmin(ctx)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	servers := []*http.Server{
+		{Handler: g.server.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn)},
+		{Handler: g.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ConnContext: peerContext},
+	}
+	failed := make(chan error, len(servers))
+	for i, l := range []net.Listener{listener, admin} {
+		go func() { failed <- servers[i].Serve(l) }()
+	}
+	select {
+	case <-ctx.Done():
+		err = nil
+	case <-g.log.Done():
+		err = hint(fmt.Errorf("stopping, the audit log failed: %w", g.log.Err()), "nothing runs unrecorded; mend the disk, then start again")
+	case err = <-failed:
+	}
+	stopping, stop := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer stop()
+	for _, s := range servers {
+		if e := s.Shutdown(stopping); e != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	return err
+}
+
+func runStdio(ctx context.Context, args []string, std streams) error {
+	fs := newFlags("stdio", std)
+	file := fs.String("config", "", "the configuration `file`")
+	rest, err := parseFlags(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("stdio takes no argument %q", rest[0])
+	}
+	c, err := loadConfig(*file)
+	if err != nil {
+		return err
+	}
+	if c.Stdio == nil || c.Stdio.Subject == "" {
+		return hint(errors.New("the configuration names no caller for stdio"), "a `stdio:` section with subject, email and groups says whose process this is")
+	}
+	g, err := openGateway(ctx, c, newLogger(std))
+	if err != nil {
+		return err
+	}
+	caller := policy.Caller{Issuer: "stdio", Subject: c.Stdio.Subject, Email: c.Stdio.Email, Groups: c.Stdio.Groups, Kind: c.Stdio.Kind}
+	admin, err := g.listenAdmin(ctx)
+	if err != nil {
+		return errors.Join(err, g.close(context.WithoutCancel(ctx)))
+	}
+	adminServer := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ConnContext: peerContext}
+	go adminServer.Serve(admin)
+	err = g.server.ServeStdio(ctx, std.in, std.out, caller)
+	return errors.Join(err, adminServer.Close(), g.close(context.WithoutCancel(ctx)))
+}

@@ -1,0 +1,157 @@
+package mcp
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"querywarden/policy"
+	"querywarden/tools"
+)
+
+const (
+	sessionRandom = 16                              // bytes
+	sessionBytes  = sessionRandom + 8 + sha256.Size // random, time, MAC
+
+	// sessionLife is how long a session id is good for. A client whose session
+	// has ended is answered 404 and opens another.
+	sessionLife = 24 * time.Hour
+
+	// sessionsKept bounds what is remembered of sessions. A session that was
+	// forgotten goes on, without its client's name.
+	sessionsKept = 10_000
+
+	// assertedLimit is how much of a client's word about itself is kept, in
+	// bytes.
+	assertedLimit = 128
+)
+
+// sessions makes and checks session ids. The ids need no memory; what is kept
+// is what clients said of themselves, and which sessions they have ended.
+type sessions struct {
+	key []byte
+	now func() time.Time
+
+	mu   sync.Mutex
+	kept map[string]keptSession
+}
+
+type keptSession struct {
+	client tools.Client
+	opened time.Time
+	ended  bool
+}
+
+func newSessions(key []byte, now func() time.Time) *sessions {
+	return &sessions{key: key, now: now, kept: make(map[string]keptSession)}
+}
+
+// open makes a session id for a caller.
+func (s *sessions) open(who policy.Identity, c tools.Client) string {
+	var b [sessionBytes]byte
+	rand.Read(b[:sessionRandom])
+	now := s.now()
+	binary.BigEndian.PutUint64(b[sessionRandom:], uint64(now.Unix()))
+	copy(b[sessionRandom+8:], s.mac(b[:sessionRandom+8], who))
+	id := base64.RawURLEncoding.EncodeToString(b[:])
+	s.keep(id, keptSession{client: c, opened: now})
+	return id
+}
+
+// valid reports whether an id was made for this caller, is not too old, and
+// has not been ended.
+func (s *sessions) valid(id string, who policy.Identity) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	if err != nil || len(b) != sessionBytes {
+		return false
+	}
+	if !hmac.Equal(b[sessionRandom+8:], s.mac(b[:sessionRandom+8], who)) {
+		return false
+	}
+	opened := time.Unix(int64(binary.BigEndian.Uint64(b[sessionRandom:])), 0)
+	if s.now().Sub(opened) > sessionLife {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.kept[id].ended
+}
+
+// end makes a valid id invalid.
+func (s *sessions) end(id string) {
+	s.keep(id, keptSession{opened: s.now(), ended: true})
+}
+
+// client returns what the client of a session said of itself.
+func (s *sessions) client(id string) tools.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept[id].client
+}
+
+// keep remembers a session. Where there is no room it forgets those that are
+// too old, then any other: forgetting loses a name, or lets a client go on with
+// a session of its own that it had ended, and nothing else.
+func (s *sessions) keep(id string, k keptSession) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.kept) >= sessionsKept {
+		for old, o := range s.kept {
+			if s.now().Sub(o.opened) > sessionLife {
+				delete(s.kept, old)
+			}
+		}
+		for old := range s.kept {
+			if len(s.kept) < sessionsKept {
+				break
+			}
+			delete(s.kept, old)
+		}
+	}
+	s.kept[id] = k
+}
+
+// mac binds the random part and the time of an id to a caller. Lengths stand
+// before what varies, so that no two callers share an input.
+func (s *sessions) mac(nonce []byte, who policy.Identity) []byte {
+	h := hmac.New(sha256.New, s.key)
+	h.Write([]byte("querywarden session 1\x00"))
+	h.Write(nonce)
+	for _, part := range []string{who.Issuer, who.Subject} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write([]byte(part))
+	}
+	return h.Sum(nil)
+}
+
+// public returns the part of a valid session id that records show. It names
+// the session and cannot be used as its id.
+func public(id string) string {
+	b, err := base64.RawURLEncoding.DecodeString(id)
+	if err != nil || len(b) < sessionRandom {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:sessionRandom])
+}
+
+// asserted cuts a client's word about itself to what records keep: short,
+// printable, valid UTF-8.
+func asserted(word string) string {
+	if len(word) > assertedLimit {
+		word = word[:assertedLimit]
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, word)
+}

@@ -100,7 +100,7 @@ func (g *gateway) explain(caller policy.Caller, sql string) *tools.Judgement {
 // A reading is what --jsonl answers.
 type reading struct {
 	OK         bool             `json:"ok"`
-	Class      policy.Class     `json:"class,omitempty"`
+	Class      policy.Class     `json:"class"`
 	Command    string           `json:"command,omitempty"`
 	Statements []statementClass `json:"statements,omitempty"`
 	Error      string           `json:"error,omitempty"`

@@ -395,17 +395,12 @@ func ruleNames(rules []*rule) []string {
 }
 
 // together returns the approval that satisfies every rule, nil if none can.
+// Every rule asks, so every rule says by whom.
 func together(rules []*rule) *Approval {
-	if len(rules) == 0 || rules[0].approval == nil {
-		return nil
-	}
 	all := *rules[0].approval
 	all.Groups = slices.Clone(all.Groups)
 	for _, r := range rules[1:] {
 		a := r.approval
-		if a == nil {
-			return nil
-		}
 		all.Groups = slices.DeleteFunc(all.Groups, func(g string) bool { return !slices.Contains(a.Groups, g) })
 		all.Quorum = max(all.Quorum, a.Quorum)
 		all.DecideWithin = min(all.DecideWithin, a.DecideWithin)

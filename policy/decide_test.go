@@ -33,6 +33,9 @@ filters:
     on: ["shop.public.*"]
     where: not closed
     unless: {groups: [analysts, eu, fraud, support]}
+  - name: staging
+    on: ["shop.staging.*"]
+    where: mine
 rules:
   - name: read-shop
     who: {groups: [analysts, eu, fraud, support]}
@@ -67,7 +70,7 @@ rules:
     may: [destroy]
     on: [shop.staging.big]
     verdict: ask
-    approvers: {groups: [dba, security], quorum: 2, decide_within: 10m, run_within: 1h, reason: true}
+    approvers: {groups: [dba, security], quorum: 2, decide_within: 10m, run_within: 5m, reason: true}
   - name: legal-drops
     who: {groups: [analysts]}
     may: [destroy]
@@ -85,7 +88,7 @@ rules:
     may: [read]
     on: [shop.public.vips]
     verdict: ask
-    approvers: {groups: [owners]}
+    approvers: {groups: [owners], quorum: 2, decide_within: 40m, run_within: 20m, reason: true}
   - name: no-payroll
     who: everyone
     may: [read, write, modify, create, destroy]
@@ -106,10 +109,22 @@ rules:
     may: [admin, procedural, session]
     on: everything
     verdict: allow
+  - name: cautious
+    who: {groups: [cautious]}
+    may: [read, stage]
+    on: everything
+    verdict: ask
+    approvers: {groups: [owners]}
+  - name: barred
+    who: {groups: [barred]}
+    may: [read, stage]
+    on: everything
+    verdict: deny
   - name: search
     who: {groups: [analysts]}
-    functions: ["SNOWFLAKE.CORTEX.*", seq_next]
+    functions: ["SNOWFLAKE.CORTEX.*", seq_next, count]
     verdict: allow
+    limits: {rows: 5}
   - name: costly
     who: {groups: [analysts]}
     functions: [snowflake.cortex.complete]
@@ -209,6 +224,11 @@ func TestVerdicts(t *testing.T) {
 		{"no object, only asked", agent("auditors"), "read", Ask, CodeApprovalNeeded, "ask-about-orders"},
 		{"no object, no rule", agent("interns"), "read", Deny, CodeNoRule, ""},
 		{"no object, destroying", agent("analysts"), "destroy", Deny, CodeNoRule, ""},
+		{"no object, asked of everything", agent("cautious"), "stage", Ask, CodeApprovalNeeded, "cautious"},
+		{"no object, allowed and asked of everything", agent("analysts", "cautious"), "read", Ask, CodeApprovalNeeded, "cautious"},
+		{"no object, denied everything", agent("analysts", "barred"), "read", Deny, CodeRuleDenies, "barred"},
+		{"no object, denied everything of a class", agent("barred"), "stage", Deny, CodeRuleDenies, "barred"},
+		{"no object, denied something", agent("fraud"), "read", Allow, CodeAllowed, "read-shop small-answers"},
 		{"no object, everything", agent("admins"), "procedural", Allow, CodeAllowed, "admins"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -303,20 +323,23 @@ func TestFunctions(t *testing.T) {
 		functions, effects []string
 		verdict            Verdict
 		code               Code
+		rules              string
+		rows               int64
 	}{
-		{[]string{"COUNT"}, nil, Allow, CodeAllowed},
-		{[]string{"SEQ_NEXT"}, []string{"SEQ_NEXT"}, Allow, CodeAllowed},
-		{[]string{"SEQ_NEXT2"}, []string{"SEQ_NEXT2"}, Deny, CodeFunctionForbidden},
-		{[]string{"SNOWFLAKE.CORTEX.EMBED"}, []string{"SNOWFLAKE.CORTEX.EMBED"}, Allow, CodeAllowed},
-		{[]string{"SNOWFLAKE.CORTEX.COMPLETE"}, []string{"SNOWFLAKE.CORTEX.COMPLETE"}, Ask, CodeApprovalNeeded},
-		{[]string{"SYSTEM$WAIT"}, nil, Deny, CodeFunctionForbidden},
-		{[]string{"system$wait"}, nil, Deny, CodeFunctionForbidden},
+		{[]string{"COUNT"}, nil, Allow, CodeAllowed, "read-shop", 1000},
+		{[]string{"SEQ_NEXT"}, []string{"SEQ_NEXT"}, Allow, CodeAllowed, "read-shop search", 5},
+		{[]string{"SEQ_NEXT2"}, []string{"SEQ_NEXT2"}, Deny, CodeFunctionForbidden, "", 5000},
+		{[]string{"SNOWFLAKE.CORTEX.EMBED"}, []string{"SNOWFLAKE.CORTEX.EMBED"}, Allow, CodeAllowed, "read-shop search", 5},
+		{[]string{"SNOWFLAKE.CORTEX.COMPLETE"}, []string{"SNOWFLAKE.CORTEX.COMPLETE"}, Ask, CodeApprovalNeeded, "costly", 5},
+		{[]string{"SYSTEM$WAIT"}, nil, Deny, CodeFunctionForbidden, "no-sleep", 5000},
+		{[]string{"system$wait"}, nil, Deny, CodeFunctionForbidden, "no-sleep", 5000},
 	} {
 		s := do(t, "read shop.public.orders")
 		s.Functions, s.Effects = tt.functions, tt.effects
 		d := p.Decide(agent("analysts"), s, time.Time{})
-		if d.Verdict != tt.verdict || d.Reasons[0].Code != tt.code {
-			t.Errorf("%q: %s for %s, want %s for %s", tt.functions, d.Verdict, d.Reasons[0].Code, tt.verdict, tt.code)
+		if d.Verdict != tt.verdict || d.Reasons[0].Code != tt.code || strings.Join(d.Rules, " ") != tt.rules || d.Limits.Rows != tt.rows {
+			t.Errorf("%q: %s for %s by %q, %d rows; want %s for %s by %q, %d rows",
+				tt.functions, d.Verdict, d.Reasons[0].Code, d.Rules, d.Limits.Rows, tt.verdict, tt.code, tt.rules, tt.rows)
 		}
 	}
 	s := do(t, "read shop.public.orders")
@@ -400,6 +423,7 @@ func TestFilters(t *testing.T) {
 		{agent("eu", "analysts"), "read shop.public.orders, shop.public.orders, shop.public.customers", []string{"SHOP.PUBLIC.ORDERS: region = 'EU' (eu)"}},
 		{agent("analysts"), "read shop.public.orders", nil},
 		{agent("auditors"), "read shop.public.orders", []string{"SHOP.PUBLIC.ORDERS: not closed (open)"}},
+		{agent("analysts"), "modify shop.staging.t, write shop.staging.u", []string{"SHOP.STAGING.T: mine (staging)"}},
 	} {
 		d := p.Decide(tt.caller, do(t, tt.do), time.Time{})
 		var got []string
@@ -443,9 +467,10 @@ func TestApproval(t *testing.T) {
 		want Approval
 	}{
 		{"destroy shop.staging.t", Approval{[]string{"dba", "owners"}, 1, 30 * time.Minute, 10 * time.Minute, false}},
-		{"destroy shop.staging.big", Approval{[]string{"dba"}, 2, 10 * time.Minute, 10 * time.Minute, true}},
-		{"read shop.public.vips", Approval{[]string{"owners"}, 1, 30 * time.Minute, 10 * time.Minute, false}},
-		{"destroy shop.staging.t, read shop.public.vips", Approval{[]string{"owners"}, 1, 30 * time.Minute, 10 * time.Minute, false}},
+		{"destroy shop.staging.big", Approval{[]string{"dba"}, 2, 10 * time.Minute, 5 * time.Minute, true}},
+		{"read shop.public.vips", Approval{[]string{"owners"}, 2, 40 * time.Minute, 20 * time.Minute, true}},
+		{"destroy shop.staging.t, read shop.public.vips", Approval{[]string{"owners"}, 2, 30 * time.Minute, 10 * time.Minute, true}},
+		{"read shop.public.vips, destroy shop.staging.t", Approval{[]string{"owners"}, 2, 30 * time.Minute, 10 * time.Minute, true}},
 	} {
 		d := p.Decide(agent("analysts"), do(t, tt.do), time.Time{})
 		if d.Approval == nil {

@@ -1,6 +1,8 @@
 package parser
 
 import (
+	"slices"
+
 	"querywarden/internal/snowsql/ast"
 	"querywarden/internal/snowsql/token"
 )
@@ -517,14 +519,43 @@ func (p *parser) parenRelation(start token.Pos, lateral bool) ast.Relation {
 	return g
 }
 
-// startsQuery looks behind opening parentheses for the start of a query.
+// setWords are what follows a query in parentheses that is a part of another.
+var setWords = []string{"UNION", "EXCEPT", "MINUS", "INTERSECT", "ORDER", "LIMIT", "OFFSET", "FETCH"}
+
+// startsQuery looks behind opening parentheses for the start of a query: for
+// ((SELECT 1) UNION …), but not for ((SELECT 1) AS t JOIN …).
 func (p *parser) startsQuery() bool {
 	ahead := *p.scan
-	t := p.tok
-	for t.Kind == token.LParen {
+	t, open := p.tok, 0
+	for ; t.Kind == token.LParen; open++ {
 		t = ahead.Next()
 	}
-	return t.Kind == token.Ident && (t.Word == "SELECT" || t.Word == "WITH" || t.Word == "VALUES")
+	if t.Kind != token.Ident || t.Word != "SELECT" && t.Word != "WITH" && t.Word != "VALUES" {
+		return false
+	}
+	// What stands behind the inner parentheses tells a query from a relation.
+	for depth := open; depth > 1; {
+		switch t = ahead.Next(); t.Kind {
+		case token.LParen:
+			depth++
+		case token.RParen:
+			if depth--; depth >= open {
+				continue
+			}
+			behind := ahead
+			next := behind.Next()
+			switch {
+			case next.Kind == token.RParen:
+			case slices.Contains(setWords, next.Word):
+				return true
+			default:
+				return false
+			}
+		case token.EOF, token.Illegal:
+			return true // and the query says what is wrong
+		}
+	}
+	return true
 }
 
 // relationAlias reads [AS] name [(columns)] behind a relation.

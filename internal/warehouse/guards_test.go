@@ -3,9 +3,12 @@ package warehouse
 import (
 	"compress/gzip"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -412,6 +415,24 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("opened although the driver would log to a file: %v", err)
 		}
 	})
+}
+
+// Over TLS, a certificate that nobody vouches for ends the login; the settings
+// for revocation must not end it first, nor let it pass.
+func TestCertificateIsChecked(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.StartTLS()
+	defer server.Close()
+	c := at(t, server.Listener.Addr().String())
+	c.Protocol, c.LoginTimeout = "https", time.Second
+	connector := newConnector(c)
+	connector.config.MaxRetryCount = 1
+	_, err := connector.Connect(t.Context())
+	var unknown x509.UnknownAuthorityError
+	if !errors.As(err, &unknown) {
+		t.Errorf("the login ended with %v", err)
+	}
 }
 
 // An account that is away is an error in bounded time.

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"database/sql"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -136,6 +137,31 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestUnhealthy breaks the audit log under a running gateway.
+func TestUnhealthy(t *testing.T) {
+	w := newWorld(t, nil)
+	db, err := sql.Open("sqlite", w.logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("PRAGMA busy_timeout = 5000; ALTER TABLE entries RENAME TO gone"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, body := wire{url: w.url, token: w.token(t, "ada")}.send(t, toolCall(1, "query", map[string]any{"sql": "SELECT id FROM people"}, nil))
+	if !strings.Contains(body, `"code":"unavailable"`) || strings.Contains(body, `"rows":`) {
+		t.Errorf("a call that cannot be recorded: %s", body)
+	}
+	resp, err := http.Get(w.base + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusServiceUnavailable || strings.TrimSpace(string(text)) != `{"status":"unavailable"}` {
+		t.Errorf("healthz: status %d: %s", resp.StatusCode, text)
+	}
+}
+
 func TestPlaces(t *testing.T) {
 	w := newWorld(t, func(c *Config, _ *tools.Config) {
 		c.AllowedHosts = []string{strings.TrimSuffix(strings.TrimPrefix(c.Resource, "http://"), "/mcp"), "gate.example.com"}
@@ -167,6 +193,7 @@ func TestPlaces(t *testing.T) {
 		{host: own, origin: "https://evil.example", status: 403},
 		{host: own, origin: "null", status: 403},
 		{host: own, origin: "::", status: 403},
+		{host: own, origin: "https://evil.example", site: "same-origin", status: 403},
 		{host: own, site: "cross-site", status: 403},
 		{host: own, site: "same-site", status: 403},
 		{host: own, site: "same-origin", status: 200},

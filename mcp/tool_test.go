@@ -350,8 +350,38 @@ func TestBadArguments(t *testing.T) {
 	}
 }
 
+// TestLastWord tells something right before the answer, when mcp-go is about
+// to close the response to notifications.
+func TestLastWord(t *testing.T) {
+	w := newWorld(t, nil)
+	last := tool{name: "last_word", call: func(_ context.Context, _ tools.Call, _ json.RawMessage, p tools.Progress) (reply, error) {
+		p("first")
+		p("last")
+		return plainReply(tools.Answer{Status: tools.Completed}), nil
+	}}
+	w.server.mcp.AddTool(mcp.Tool{Name: last.name, RawInputSchema: json.RawMessage(`{"type":"object"}`)}, w.server.handler(last, checker{}))
+	for _, era := range eras {
+		c := wire{url: w.url, token: w.token(t, "ada"), modern: !era.legacy}
+		meta := map[string]any{"progressToken": 1}
+		if c.modern {
+			meta = modernMeta(meta)
+		}
+		for i := range 50 {
+			resp, err := c.post(t.Context(), toolCall(i, last.name, map[string]any{}, meta))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := events(t, resp.Body)
+			resp.Body.Close()
+			if len(all) != 3 || !strings.Contains(all[1], `"message":"last"`) || !strings.Contains(all[2], `"result"`) {
+				t.Fatalf("%s, call %d: %q", era.name, i, all)
+			}
+		}
+	}
+}
+
 // TestProgress looks for the lost and the misled: every waiting call is told of
-// on its own response, and the last word comes before the answer.
+// on its own response.
 func TestProgress(t *testing.T) {
 	w := newWorld(t, nil)
 	ask := map[string]any{"sql": "DROP TABLE old", "reason": "not used"}

@@ -2,10 +2,8 @@ package policy
 
 import (
 	"bytes"
-	"encoding"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +14,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"querywarden/policy/mask"
 )
 
 // What a policy file may be at most. The YAML parser takes time and memory out
@@ -286,15 +286,17 @@ func (d *decoder) texts(n ast.Node, what string) []string {
 	return all
 }
 
-// word reads a text that says what it is itself.
-func (d *decoder) word(n ast.Node, what string, into encoding.TextUnmarshaler) {
-	s := d.text(n, what)
+// maskWord reads a mask.
+func (d *decoder) maskWord(n ast.Node) mask.Mask {
+	var m mask.Mask
+	s := d.text(n, "mask")
 	if d.err != nil {
-		return
+		return m
 	}
-	if err := into.UnmarshalText([]byte(s)); err != nil {
-		d.fail(n, "%s: %s", what, err)
+	if err := m.UnmarshalText([]byte(s)); err != nil {
+		d.fail(n, "%s", err)
 	}
+	return m
 }
 
 // name reads one of several words.
@@ -331,16 +333,6 @@ func (d *decoder) integer(n ast.Node, what string, lo, hi int64) int64 {
 	return 0
 }
 
-// flag reads true or false.
-func (d *decoder) flag(n ast.Node, what string) bool {
-	node, ok := n.(*ast.BoolNode)
-	if !ok {
-		d.fail(n, "%s must be true or false", what)
-		return false
-	}
-	return node.Value
-}
-
 // duration reads "30s", "10m" or "1h30m".
 func (d *decoder) duration(n ast.Node, what string, lo, hi time.Duration) time.Duration {
 	if d.err != nil {
@@ -361,8 +353,8 @@ var sizes = [...]struct {
 	bytes int64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
 
-// size reads "4MiB", "500KB" or a number of bytes.
-func (d *decoder) size(n ast.Node, what string, lo, hi int64) int64 {
+// size reads "4MiB", "500KB" or a number of bytes, from 1 to most.
+func (d *decoder) size(n ast.Node, most int64) int64 {
 	if d.err != nil {
 		return 0
 	}
@@ -379,10 +371,10 @@ func (d *decoder) size(n ast.Node, what string, lo, hi int64) int64 {
 		}
 	}
 	v, err := strconv.ParseInt(digits, 10, 64)
-	if err == nil && strconv.FormatInt(v, 10) == digits && v > 0 && v <= math.MaxInt64/factor && v*factor >= lo && v*factor <= hi {
+	if err == nil && strconv.FormatInt(v, 10) == digits && v > 0 && v <= most/factor {
 		return v * factor
 	}
-	d.fail(n, "%s must be a size from %d bytes to %d MiB, such as 500KB or 4MiB", what, lo, hi>>20)
+	d.fail(n, "bytes must be a size up to %d MiB, such as 500KB or 4MiB", most>>20)
 	return 0
 }
 

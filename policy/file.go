@@ -146,7 +146,7 @@ func (d *decoder) mask(n ast.Node, index int) maskRule {
 				r.labels = append(r.labels, lowerASCII(l))
 			}
 		}},
-		field{"mask", func(n ast.Node) { d.word(n, "mask", &r.mask) }},
+		field{"mask", func(n ast.Node) { r.mask = d.maskWord(n) }},
 		field{"unless", func(n ast.Node) { r.unless = d.who(n, "unless") }},
 	)
 	if len(r.columns) == 0 && len(r.labels) == 0 {
@@ -293,7 +293,7 @@ func (d *decoder) limits(n ast.Node) Limits {
 	var l Limits
 	d.object(n, "limits", nil,
 		field{"rows", func(n ast.Node) { l.Rows = d.integer(n, "rows", 1, maxRows) }},
-		field{"bytes", func(n ast.Node) { l.Bytes = d.size(n, "bytes", 1, maxBytes) }},
+		field{"bytes", func(n ast.Node) { l.Bytes = d.size(n, maxBytes) }},
 		field{"time", func(n ast.Node) { l.Duration = d.duration(n, "time", minDuration, maxDuration) }},
 	)
 	return l
@@ -306,7 +306,13 @@ func (d *decoder) approvers(n ast.Node) *Approval {
 		field{"quorum", func(n ast.Node) { a.Quorum = int(d.integer(n, "quorum", 1, maxQuorum)) }},
 		field{"decide_within", func(n ast.Node) { a.DecideWithin = d.duration(n, "decide_within", minDecide, maxDecide) }},
 		field{"run_within", func(n ast.Node) { a.RunWithin = d.duration(n, "run_within", minRun, maxRun) }},
-		field{"reason", func(n ast.Node) { a.NeedReason = d.flag(n, "reason") }},
+		field{"reason", func(n ast.Node) {
+			if flag, ok := n.(*ast.BoolNode); ok {
+				a.NeedReason = flag.Value
+				return
+			}
+			d.fail(n, "reason must be true or false")
+		}},
 	)
 	slices.Sort(a.Groups)
 	return a

@@ -172,9 +172,7 @@ func (d *decoder) expectedMasks(n ast.Node) map[string]mask.Mask {
 	}
 	for _, v := range values {
 		column := d.text(v.Key, "a column")
-		var m mask.Mask
-		d.word(v.Value, "mask", &m)
-		masks[fold(column)] = m
+		masks[fold(column)] = d.maskWord(v.Value)
 	}
 	return masks
 }

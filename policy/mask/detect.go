@@ -179,11 +179,7 @@ func (s *Scanner) Find(text string) []Span {
 	var keys keyScan
 	done := 0 // everything before is looked at, or belongs to a hit
 	for i := 0; i < len(text); i++ {
-		kind := s.start[text[i]]
-		if kind == nothing {
-			continue
-		}
-		switch kind {
+		switch kind := s.start[text[i]]; kind {
 		case atDigit, atWide:
 			end, wide := 0, kind == atWide
 			if wide {
@@ -216,6 +212,7 @@ func (s *Scanner) Find(text string) []Span {
 				spans = append(spans, sp)
 				done, i = sp.End, sp.End-1
 			}
+		default:
 		}
 	}
 	return spans

@@ -155,6 +155,18 @@ func TestNewScannerUnknown(t *testing.T) {
 	}
 }
 
+// TestDetectorText checks that what is no detector has no name and still hides.
+func TestDetectorText(t *testing.T) {
+	for _, d := range []Detector{noDetector, numDetectors, 200} {
+		if d.String() != "none" || d.Hidden() != "[hidden]" {
+			t.Errorf("detector %d is %s and shows %s", uint8(d), d, d.Hidden())
+		}
+	}
+	if CardNumber.Hidden() != "[card number]" || PhoneNumber.String() != "phone" {
+		t.Errorf("the first and last detectors are %s and %s", CardNumber.Hidden(), PhoneNumber)
+	}
+}
+
 // TestDigits holds digitAt against Unicode's own table: every decimal digit is
 // one, with the value that its position in its block of ten gives it.
 func TestDigits(t *testing.T) {
@@ -182,7 +194,12 @@ func TestDigits(t *testing.T) {
 func TestLinear(t *testing.T) {
 	s := scanner(t, DetectorNames()...)
 	for _, unit := range []string{"1", "1 ", "12-", "4111 ", "a@", "@a.", "sk-", "eyJ1-", "SG.", "DE89 ", "+1(", "-----BEGIN ", "-----BEGIN PRIVATE KEY", "４", "a.a@"} {
-		if ratio := quickRatio(s, unit); ratio > 10 {
+		// Other work on the machine disturbs one measurement, not all.
+		ratio := math.Inf(1)
+		for try := 0; try < 5 && ratio > 8; try++ {
+			ratio = min(ratio, quickRatio(s, unit))
+		}
+		if ratio > 8 {
 			t.Errorf("%q: four times the text takes %.1f times as long", unit, ratio)
 		}
 	}

@@ -34,11 +34,7 @@ func (r *resolver) all(list []ast.Expr, s *scope, with *ctes) []Origin {
 // subquery resolves a query inside an expression. What it yields may come from
 // anything in it.
 func (r *resolver) subquery(q ast.Query, s *scope, with *ctes) []Origin {
-	var origins []Origin
-	for _, c := range r.query(q, s, with) {
-		origins = union(origins, c.Origins)
-	}
-	return origins
+	return origins(r.query(q, s, with))
 }
 
 // expr resolves an expression and returns the columns that its value comes
@@ -50,11 +46,7 @@ func (r *resolver) expr(x ast.Expr, s *scope, with *ctes) []Origin {
 	case *ast.ColumnRef:
 		return r.column(x, s)
 	case *ast.Star:
-		var origins []Origin
-		for _, c := range r.star(x, s, with) {
-			origins = union(origins, c.Origins)
-		}
-		return origins
+		return origins(r.star(x, s, with))
 	case *ast.Positional:
 		return r.positional(x, s)
 	case *ast.Unary:
@@ -310,17 +302,16 @@ func (r *resolver) unknownColumn(x *ast.ColumnRef, s *scope) {
 // positional resolves $1: a column of the FROM by its place. Every column is
 // touched, so that each keeps its place.
 func (r *resolver) positional(x *ast.Positional, s *scope) []Origin {
-	var origins []Origin
+	var all []Column
 	for _, src := range s.sources {
 		r.touchAll(src)
-		for _, c := range src.columns {
-			origins = union(origins, c.Origins)
-		}
+		all = append(all, src.columns...)
 	}
+	r.spend(len(all))
 	if len(s.sources) == 0 {
 		r.problem(policy.CodeColumnUnknown, "Use the column's name.", "There is no column $%s here.", x.N)
 	}
-	return origins
+	return origins(all)
 }
 
 // contextWords are the functions that are called without parentheses. They are

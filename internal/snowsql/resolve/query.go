@@ -446,7 +446,7 @@ func (r *resolver) view(ref *Ref) {
 	own := &Resolution{}
 	inner := &resolver{
 		catalog: r.catalog, context: Context{t.Database, t.Schema}, out: own, functions: r.functions, effects: r.effects,
-		refs: &ref.Inside, via: r.via, views: append(slices.Clone(r.views), t), expanded: r.expanded,
+		refs: &ref.Inside, via: r.via, views: append(slices.Clone(r.views), t), expanded: r.expanded, spent: r.spent,
 	}
 	if inner.via == nil {
 		inner.via = &t.Object
@@ -493,6 +493,9 @@ func (r *resolver) join(n *ast.Join, s *scope, with *ctes) {
 		// Which columns it joins on depends on what each side has.
 		for i, src := range s.sources {
 			r.touchAll(src)
+			if r.spend(len(src.columns)) {
+				return
+			}
 			for _, c := range src.columns {
 				if i >= right && slices.ContainsFunc(s.sources[:right], func(l *source) bool { return l.has(c.Name) }) {
 					s.using[c.Name] = true
@@ -579,6 +582,9 @@ func (r *resolver) star(n *ast.Star, s *scope, with *ctes) []Column {
 			n.Qualifier = []*ast.Ident{src.alias}
 		}
 		r.touchAll(src)
+		if r.spend(len(src.columns)) {
+			return nil
+		}
 		for _, c := range src.columns {
 			if slices.ContainsFunc(n.Exclude, func(e *ast.Ident) bool { return e.Fold() == c.Name }) {
 				continue
@@ -631,11 +637,34 @@ func (r *resolver) touchAll(src *source) {
 
 // origins is all that columns come from.
 func origins(cols []Column) []Origin {
+	if len(cols) == 1 {
+		return cols[0].Origins
+	}
 	var all []Origin
+	seen := make(map[Origin]bool, len(cols))
 	for _, c := range cols {
-		all = union(all, c.Origins)
+		for _, o := range c.Origins {
+			if !seen[o] {
+				seen[o] = true
+				all = append(all, o)
+			}
+		}
 	}
 	return all
+}
+
+// maxColumns bounds the columns that stars come to in one statement: a few
+// lines of common table expressions, each the double of the one before, come
+// to more than there is memory.
+const maxColumns = 200_000
+
+// spend counts columns and reports whether there were too many.
+func (r *resolver) spend(n int) bool {
+	if *r.spent += n; *r.spent <= maxColumns {
+		return false
+	}
+	r.problem(policy.CodeTooLarge, "Name the columns that you need.", "The stars of this statement come to too many columns.")
+	return true
 }
 
 // isOpen reports whether there may be more columns than are listed, so that
@@ -661,15 +690,37 @@ func touch(origins []Origin) {
 	}
 }
 
-// union joins two lists of origins without repeats.
+// fewOrigins is up to how many it is quicker to look through a list than to
+// make a set of it.
+const fewOrigins = 16
+
+// union joins two lists of origins without repeats. Lists are shared and never
+// change.
 func union(a, b []Origin) []Origin {
-	for i, o := range b {
-		if !slices.Contains(a, o) {
-			if i == 0 {
-				a = a[:len(a):len(a)] // lists are shared
+	switch {
+	case len(a) == 0:
+		return b
+	case len(b) == 0, len(a) == len(b) && &a[0] == &b[0]:
+		return a
+	}
+	out := slices.Clip(a)
+	if len(a)+len(b) <= fewOrigins {
+		for _, o := range b {
+			if !slices.Contains(out, o) {
+				out = append(out, o)
 			}
-			a = append(a[:len(a):len(a)], o)
+		}
+		return out
+	}
+	seen := make(map[Origin]bool, len(a)+len(b))
+	for _, o := range a {
+		seen[o] = true
+	}
+	for _, o := range b {
+		if !seen[o] {
+			seen[o] = true
+			out = append(out, o)
 		}
 	}
-	return a
+	return out
 }

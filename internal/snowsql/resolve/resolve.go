@@ -120,13 +120,14 @@ type resolver struct {
 	via       *policy.Object
 	views     []*policy.Table // being expanded, against recursion
 	expanded  *int            // views so far
+	spent     *int            // columns of stars so far
 }
 
 // Resolve resolves a statement and changes it in place.
 func Resolve(stmt ast.Statement, catalog *Catalog, context Context) *Resolution {
 	out := &Resolution{Tree: stmt}
 	out.Statement.Class, out.Statement.Command = Classify(stmt)
-	r := &resolver{catalog: catalog, context: context, out: out, functions: map[string]bool{}, effects: map[string]bool{}, expanded: new(int)}
+	r := &resolver{catalog: catalog, context: context, out: out, functions: map[string]bool{}, effects: map[string]bool{}, expanded: new(int), spent: new(int)}
 	r.refs = &out.Refs
 	r.statement(stmt)
 	r.collect(out.Refs)

@@ -17,7 +17,7 @@ func Inspect(n Node, visit func(Node) bool) {
 func Children(n Node, visit func(Node)) {
 	v := visitor(visit)
 	switch n := n.(type) {
-	case *Ident, *Literal, *TypedLiteral, *Variable, *Param, *StageExpr, *Tokens, *Block:
+	case *Ident, *Literal, *TypedLiteral, *Variable, *Param, *StageExpr, *Tokens:
 	case *ObjectName:
 		each(v, n.Parts)
 		v.one(n.Dynamic)
@@ -326,6 +326,8 @@ func Children(n Node, visit func(Node)) {
 		v.one(n.Query)
 	case *StageCommand:
 		v.one(n.Rest)
+	case *Block:
+		v.one(n.Tokens)
 	case *Comment:
 		v.one(n.Name)
 		v.one(n.Text)
@@ -351,6 +353,9 @@ func (v visitor) ident(i *Ident) {
 
 func (v visitor) tail(t *Tail) {
 	each(v, t.OrderBy)
+	if t.OrderAll != nil {
+		v(t.OrderAll)
+	}
 	v.one(t.Limit)
 	v.one(t.Offset)
 }

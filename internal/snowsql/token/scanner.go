@@ -205,7 +205,7 @@ func (s *Scanner) skip() bool {
 func (s *Scanner) identifier(start int) Token {
 	i := start + 1
 	for i < len(s.src) && (class[s.src[i]] == letter || class[s.src[i]] == digit || s.src[i] == '$') {
-		if s.src[i] == 0xC2 && s.has(i, "\u00a0") {
+		if s.src[i] == 0xC2 && s.has(i, "\u00a0") || s.src[i] == 0xEF && s.has(i, "\ufeff") {
 			break
 		}
 		i++

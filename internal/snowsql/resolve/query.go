@@ -230,9 +230,6 @@ func (r *resolver) tail(t *ast.Tail, s *scope, with *ctes) {
 	if t.OrderAll != nil {
 		r.expr(t.OrderAll.Expr, s, with)
 	}
-	if t.OrderAll != nil {
-		r.expr(t.OrderAll.Expr, s, with) // no expression of the statement's, and no exception
-	}
 	r.opt(t.Limit, s, with)
 	r.opt(t.Offset, s, with)
 }

@@ -143,6 +143,17 @@ func TestDetectorsAlone(t *testing.T) {
 	}
 }
 
+// TestWideDigits checks that each detector of numbers reads other digits alone.
+func TestWideDigits(t *testing.T) {
+	for name, sample := range map[string]string{
+		"card_number": "４１１１ １１１１ １１１１ １１１１", "ssn": "０７８-０５-１１２０", "phone": "４１５-５５５-２６７１",
+	} {
+		if _, counts := scanner(t, name).Redact(sample); counts.ByName()[name] != 1 {
+			t.Errorf("%s in %q: %v", name, sample, counts.ByName())
+		}
+	}
+}
+
 func TestNewScannerUnknown(t *testing.T) {
 	for _, name := range []string{"", "none", "cardnumber", "CARD_NUMBER"} {
 		if _, err := NewScanner(name); err == nil || !strings.Contains(err.Error(), "card_number") {

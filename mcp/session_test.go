@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"crypto/rand"
 	"net/http"
 	"strings"
 	"testing"
@@ -160,7 +161,10 @@ func TestAsserted(t *testing.T) {
 
 func FuzzSessionID(f *testing.F) {
 	who := policy.Identity{Issuer: "i", Subject: "s"}
-	s := newSessions(make([]byte, 32), time.Now)
+	// A key for each process, so that no worker makes ids that others know.
+	key := make([]byte, 32)
+	rand.Read(key)
+	s := newSessions(key, time.Now)
 	good := s.open(who, tools.Client{})
 	f.Add(good)
 	f.Add("")

@@ -9,8 +9,21 @@
 //
 // Nothing outside of it can see what was masked: not the select list, not a
 // condition, a join, a sort, an aggregate, a nested value, nor an error. A
-// view is replaced by its own query with the same done inside. Where no
-// subquery can stand (the target of UPDATE, a CLONE) the statement is refused.
+// view is replaced by its own query with the same done inside.
+//
+// Where a statement takes all columns there are (*, PIVOT, NATURAL JOIN), the
+// subquery stands there even if nothing is masked, so that a column which the
+// catalog does not know yet does not come along.
+//
+// AT and BEFORE go inside. So does SAMPLE, unless rows are filtered.
+//
+// Some statements are refused instead: where no subquery can stand (a masked
+// column of the target of UPDATE, a CLONE), where a masked value would take
+// the place of a real one (SET, MERGE, INSERT OVERWRITE from the same table),
+// and where the mask itself would show (EXPLAIN, CREATE VIEW).
+//
+// Before anything is returned, the text is printed, read again and proven to
+// name no guarded object outside of its subquery.
 package rewrite
 
 import (

@@ -203,6 +203,7 @@ func TestCheckFilter(t *testing.T) {
 	orders := catalog.Lookup("DB", "S", "O")
 	for text, ok := range map[string]bool{
 		"region = 'EU'": true, "region = 'EU' and amount < 10": true, "upper(region) = 'EU'": true,
+		"dateadd(day, -30, current_date) < current_timestamp": true, "amount = $1": false, "array_size(filter([1], x -> x > amount)) > 0": false,
 		"nope = 1": false, "id in (select id from c)": false, "p.region = 'EU'": false, "get_ddl('a', 'b') = ''": false, "1 = ": false, "f(region)": false,
 	} {
 		if err := rewrite.CheckFilter(orders, text); (err == nil) != ok {

@@ -14,8 +14,11 @@ import (
 // that a spreadsheet would take for a formula begins with an apostrophe.
 func (r *Reader) ExportCSV(ctx context.Context, w io.Writer, f Filter) error {
 	out := csv.NewWriter(w)
-	out.Write([]string{"index", "time", "kind", "subject", "email", "tool", "class", "command", "objects", "verdict", "codes", "rules",
-		"policy", "approval", "query_id", "status", "rows", "bytes", "micros", "sql", "runs", "leaf"})
+	header := []string{"index", "time", "kind", "subject", "email", "tool", "class", "command", "objects", "verdict", "codes", "rules",
+		"policy", "approval", "query_id", "status", "rows", "bytes", "micros", "sql", "runs", "leaf"}
+	if err := out.Write(header); err != nil {
+		return fmt.Errorf("exporting: %w", err)
+	}
 	for e, err := range r.Entries(ctx, f) {
 		if err != nil {
 			return err
@@ -37,7 +40,9 @@ func (r *Reader) ExportCSV(ctx context.Context, w io.Writer, f Filter) error {
 		for i := range row {
 			row[i] = cell(row[i])
 		}
-		out.Write(row)
+		if err := out.Write(row); err != nil {
+			return fmt.Errorf("exporting: %w", err)
+		}
 	}
 	out.Flush()
 	if err := out.Error(); err != nil {

@@ -218,7 +218,7 @@ func (l *Log) checkHead(ctx context.Context) error {
 		return err
 	}
 	l.hashes = newHashCache(func(index int64) (tlog.Hash, error) { return storedHash(ctx, l.conn, index) })
-	tree, text, err := newestCheckpoint(ctx, l.conn, l.signer)
+	tree, _, err := newestCheckpoint(ctx, l.conn, l.signer)
 	if err != nil {
 		return err
 	}
@@ -234,12 +234,12 @@ func (l *Log) checkHead(ctx context.Context) error {
 			return errors.New("the tree does not have the root that its newest checkpoint signs")
 		}
 	}
-	return l.checkHeadFile(tree, text)
+	return l.checkHeadFile(tree)
 }
 
 // checkHeadFile refuses a log that is behind, or beside, what the head file
 // has seen.
-func (l *Log) checkHeadFile(tree tlog.Tree, text string) error {
+func (l *Log) checkHeadFile(tree tlog.Tree) error {
 	if l.options.HeadFile == "" {
 		return nil
 	}

@@ -192,6 +192,7 @@ func (r *Reader) verifyCheckpoints(ctx context.Context, tx *sql.Tx, report *Repo
 			report.Checkpoints++
 		case otherHistory:
 			other = append(other, size)
+		default: // unusable, and reported
 		}
 	}
 	if len(other) > 0 {

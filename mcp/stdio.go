@@ -29,10 +29,10 @@ func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer, ca
 		return context.WithValue(ctx, requestKey{}, request{caller: caller})
 	})
 	err := stdio.Listen(ctx, &limitedLines{in: in, limit: s.config.MaxBody}, out)
-	if err == nil || ctx.Err() != nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("serving stdio: %w", err)
 	}
-	return fmt.Errorf("serving stdio: %w", err)
+	return nil // the end of the input, or of the context
 }
 
 // limitedLines reads lines of limited length.

@@ -134,6 +134,7 @@ func syntaxReason(err error) policy.Reason {
 	case parser.TooLarge, parser.TooDeep:
 		reason = policy.Reason{Code: policy.CodeTooLarge, Sentence: "The statement is too large: " + perr.Error() + "."}
 		next = "Join against a table or a VALUES list instead of spelling everything out."
+	case parser.Syntax:
 	case parser.InvalidText:
 		reason = policy.Reason{Code: policy.CodeInvalidText, Sentence: "The statement is not valid text: " + perr.Error() + "."}
 		next = "Send UTF-8 without NUL bytes."

@@ -117,5 +117,7 @@ func answerAdmin(w http.ResponseWriter, v any, err error) {
 		w.WriteHeader(http.StatusConflict)
 		v = map[string]string{"error": err.Error()}
 	}
-	json.NewEncoder(w).Encode(v)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(http.ErrAbortHandler) // the other side sees a broken answer, not half of one
+	}
 }

@@ -344,7 +344,12 @@ func runStdio(ctx context.Context, args []string, std streams) error {
 		return errors.Join(err, g.close(context.WithoutCancel(ctx)))
 	}
 	adminServer := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ConnContext: peerContext}
-	go adminServer.Serve(admin)
+	adminDone := make(chan error, 1)
+	go func() { adminDone <- adminServer.Serve(admin) }()
 	err = g.server.ServeStdio(ctx, std.in, std.out, caller)
-	return errors.Join(err, adminServer.Close(), g.close(context.WithoutCancel(ctx)))
+	closeErr := adminServer.Close()
+	if e := <-adminDone; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, closeErr, g.close(context.WithoutCancel(ctx)))
 }

@@ -79,9 +79,9 @@ func (t *tour) play(ctx context.Context) error {
 	return nil
 }
 
-func (t *tour) title(format string, args ...any) {
+func (t *tour) title(text string) {
 	t.step++
-	fmt.Fprintf(t.out, "\n%d. %s\n\n", t.step, fmt.Sprintf(format, args...))
+	fmt.Fprintf(t.out, "\n%d. %s\n\n", t.step, text)
 }
 
 func (t *tour) say(who, text string) {

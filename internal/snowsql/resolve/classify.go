@@ -1,9 +1,11 @@
 package resolve
 
 import (
+	"slices"
 	"strings"
 
 	"querywarden/internal/snowsql/ast"
+	"querywarden/internal/snowsql/token"
 	"querywarden/policy"
 )
 
@@ -56,6 +58,9 @@ func Classify(stmt ast.Statement) (policy.Class, string) {
 		}
 		return policy.Destroy, "DROP " + s.Kind
 	case *ast.Undrop:
+		if isAdmin(s.Kind) {
+			return policy.Admin, "UNDROP " + s.Kind
+		}
 		return policy.Create, "UNDROP " + s.Kind
 	case *ast.Alter:
 		return alter(s)
@@ -129,8 +134,24 @@ func create(s *ast.Create) (policy.Class, string) {
 	}
 }
 
-// alter classes by the action. What only adds is Create; what is not known to
-// add may destroy.
+// governs reports whether the options of an ALTER hang a policy or a tag on an
+// object or take one off. Tags count because masking policies hang on them.
+// docs.snowflake.com/en/user-guide/tag-based-masking-policies
+func governs(options *ast.Tokens) bool {
+	return options != nil && slices.ContainsFunc(options.List, func(l ast.Lexeme) bool {
+		if l.Kind != token.Ident {
+			return false
+		}
+		switch strings.ToUpper(l.Text) {
+		case "POLICY", "POLICIES", "TAG":
+			return true
+		}
+		return false
+	})
+}
+
+// alter classes by the action. What touches policies is Admin, what only adds
+// is Create; what is not known to add may destroy.
 func alter(s *ast.Alter) (policy.Class, string) {
 	verb := strings.TrimSpace("ALTER " + s.Kind + " " + s.Action + " " + s.What)
 	switch {
@@ -140,6 +161,8 @@ func alter(s *ast.Alter) (policy.Class, string) {
 		return policy.Admin, verb
 	case codeKinds[s.Kind]:
 		return policy.Procedural, verb
+	case governs(s.Options):
+		return policy.Admin, verb
 	case s.Action == "ADD" && s.Columns != nil && s.Options == nil:
 		return policy.Create, verb
 	default:

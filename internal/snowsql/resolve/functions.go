@@ -19,12 +19,13 @@ const (
 	LeavesAccount                     // e-mail, notifications, other accounts
 	ReadsFiles                        // stages and their addresses
 	CallsModel                        // Cortex and AI functions
-	ReadsResults                      // rows that another query returned
+	ReadsResults                      // rows that another query returned, or of a table that a text names
+	GivesSecrets                      // keys and tokens
 )
 
 var effectWords = map[string]Effects{
 	"session": ReadsSession, "random": Random, "metadata": ReadsMetadata, "state": ChangesState, "leaves": LeavesAccount,
-	"files": ReadsFiles, "model": CallsModel, "results": ReadsResults,
+	"files": ReadsFiles, "model": CallsModel, "results": ReadsResults, "secrets": GivesSecrets,
 }
 
 // NeedPermission reports whether a rule has to name the function before it may
@@ -78,8 +79,9 @@ func readFunctions(table string) map[string]Function {
 	return out
 }
 
-// Lookup returns the built-in function of that name in upper case. A function
-// that nobody has classified is not found.
+// Lookup returns the built-in function of that name, as Snowflake folds it: in
+// upper case. It folds nothing itself, because "abs" in quotes is another
+// function than ABS. A function that nobody has classified is not found.
 func Lookup(name string) (Function, bool) {
 	f, ok := functions[name]
 	return f, ok

@@ -199,7 +199,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("card number %s has a wrong check digit", row[0])
 		}
 	}
-	if DemoScript() != DemoScript() {
+	if first, second := DemoScript(), DemoScript(); first != second {
 		t.Error("the demo's script differs from call to call")
 	}
 	if err := e.Exec(t.Context(), DemoScript()); err != nil {

@@ -36,10 +36,6 @@ func errNoObject(kind, name string) *sqlError {
 	return &sqlError{code: "002003", state: "42S02", message: compilation + kind + " '" + name + "' does not exist or not authorized."}
 }
 
-func errNoDatabase(name string) *sqlError {
-	return &sqlError{code: "002043", state: "02000", message: compilation + "Object does not exist, or operation cannot be performed: database '" + name + "'."}
-}
-
 func errExists(name, kind string) *sqlError {
 	return &sqlError{code: "002002", state: "42710", message: compilation + "Object '" + name + "' already exists as " + kind + "."}
 }

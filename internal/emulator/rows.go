@@ -215,7 +215,7 @@ func (r *result) fill(ctx context.Context, conn *duckdb.Conn, text string) (err 
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	values := make([]driver.Value, len(r.columns))
-	var scratch []byte
+	scratch := []byte{} // not nil, which is NULL
 	for {
 		switch err := rows.Next(values); {
 		case errors.Is(err, io.EOF):

@@ -62,7 +62,7 @@ func (s *session) run(ctx context.Context, j *job) (*result, error) {
 	case *ast.Use:
 		return s.use(ctx, n)
 	case *ast.SetVar:
-		return s.setVariables(ctx, j, n)
+		return s.setVariables(ctx, n)
 	case *ast.UnsetVar:
 		for _, name := range n.Names {
 			delete(s.variables, name.Fold())
@@ -348,7 +348,7 @@ func (s *session) use(ctx context.Context, n *ast.Use) (*result, error) {
 	return status(typeUse, "Statement executed successfully."), nil
 }
 
-func (s *session) setVariables(ctx context.Context, j *job, n *ast.SetVar) (*result, error) {
+func (s *session) setVariables(ctx context.Context, n *ast.SetVar) (*result, error) {
 	if len(n.Names) != len(n.Values) {
 		return nil, &sqlError{code: "001003", state: "42601", message: compilation + fmt.Sprintf("%d names for %d values.", len(n.Names), len(n.Values))}
 	}

@@ -183,6 +183,7 @@ func (r *resolver) column(x *ast.ColumnRef, s *scope) []Origin {
 	case several:
 		r.problem(policy.CodeColumnAmbiguous, "Give the tables aliases of their own.", "The name %s fits several tables.", qualifier[len(qualifier)-1].Fold())
 		return nil
+	case none:
 	}
 	if len(qualifier) == 0 && !last.Quoted && column == "DEFAULT" {
 		return nil // INSERT … VALUES (DEFAULT)

@@ -265,7 +265,7 @@ func (r *resolver) relation(slot *ast.Relation, s *scope, with *ctes) {
 		}
 		cols := r.query(n.Query, outer, with)
 		s.add(aliased(n.Alias, cols))
-		r.sample(n.Sample, s, with)
+		r.sample(n.Sample, with)
 	case *ast.Group:
 		if n.Alias == nil {
 			r.relation(&n.Relation, s, with)
@@ -320,7 +320,7 @@ func aliased(a *ast.Alias, cols []Column) *source {
 
 func (s *scope) add(src *source) { s.sources = append(s.sources, src) }
 
-func (r *resolver) sample(n *ast.Sample, s *scope, with *ctes) {
+func (r *resolver) sample(n *ast.Sample, with *ctes) {
 	if n != nil {
 		r.expr(n.Size, &scope{}, with)
 		r.opt(n.Seed, &scope{}, with)
@@ -336,7 +336,7 @@ func (r *resolver) tableRef(slot *ast.Relation, n *ast.Table, s *scope, with *ct
 	if n.Changes != nil {
 		r.unsupported("CHANGES", "Query the table itself.")
 	}
-	r.sample(n.Sample, s, with)
+	r.sample(n.Sample, with)
 	if len(n.Name.Parts) == 1 && n.Name.Dynamic == nil {
 		if c := with.find(n.Name.Parts[0].Fold()); c != nil {
 			if c.recursive != nil {
@@ -541,7 +541,7 @@ func (r *resolver) tableFunc(n *ast.TableFunc, s *scope, with *ctes) {
 	for _, a := range call.Args {
 		input = union(input, r.expr(a, s, with))
 	}
-	r.sample(n.Sample, s, with)
+	r.sample(n.Sample, with)
 	names := tableFunctions[call.Name.Fold()]
 	if names == nil {
 		if _, known := Lookup(call.Name.Fold()); known {

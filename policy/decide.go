@@ -115,7 +115,12 @@ func (p *Policy) Decide(c Caller, s Statement, _ time.Time) Decision {
 	}
 	judged := false // has an access of the statement's own class been judged?
 	for i := range s.Accesses {
-		j.access(s.Accesses[i].Class, s.Accesses[i].Object)
+		a := &s.Accesses[i]
+		named := a.Object
+		if a.Via != nil {
+			named = *a.Via // what lies under a view is not the caller's to hear of
+		}
+		j.access(a.Class, a.Object, named)
 		judged = judged || s.Accesses[i].Class == s.Class
 	}
 	if !judged {
@@ -199,8 +204,9 @@ type judgement struct {
 	allowed []*rule
 }
 
-// access judges one access.
-func (j *judgement) access(c Class, o Object) {
+// access judges one access. Reasons speak of the object that the statement
+// names.
+func (j *judgement) access(c Class, o, named Object) {
 	folded := foldObject(o)
 	granted, denied := false, false
 	for _, r := range j.rules {
@@ -229,9 +235,9 @@ func (j *judgement) access(c Class, o Object) {
 	}
 	switch {
 	case denied:
-		j.deny(j.reason(CodeRuleDenies, c, o))
+		j.deny(j.reason(CodeRuleDenies, c, named))
 	case !granted:
-		j.deny(j.reason(CodeNoRule, c, o))
+		j.deny(j.reason(CodeNoRule, c, named))
 	}
 }
 

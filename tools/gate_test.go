@@ -160,12 +160,19 @@ func TestBadInput(t *testing.T) {
 // TestHidden proves that a table that is there and one that is not are the
 // same to somebody who may see neither.
 func TestHidden(t *testing.T) {
-	w := newWorld(t, emulator.DemoScript()+"; CREATE SCHEMA retail.payroll; CREATE TABLE retail.payroll.salaries (id NUMBER);")
+	w := newWorld(t, emulator.DemoScript()+"; CREATE SCHEMA retail.payroll; CREATE TABLE retail.payroll.salaries (id NUMBER); CREATE VIEW retail.public.leak AS SELECT id FROM retail.payroll.salaries;")
 	there, missing := w.query("select * from payroll.salaries"), w.query("select * from payroll.salariez")
 	there.Audit, missing.Audit = "", ""
 	there.Message = strings.ReplaceAll(there.Message, "SALARIES", "SALARIEZ")
 	if fmt.Sprintf("%+v", there) != fmt.Sprintf("%+v", missing) {
 		t.Errorf("the answers differ:\n%+v\n%+v", there, missing)
+	}
+	there, missing = w.query("select s.nope, my_udf(1) from payroll.salaries s"), w.query("select s.nope, my_udf(1) from payroll.salariez s")
+	if there.Code != missing.Code || there.Next != missing.Next || strings.ReplaceAll(there.Message, "SALARIES", "SALARIEZ") != missing.Message {
+		t.Errorf("with other mistakes, the answers differ:\n%+v\n%+v", there.Answer, missing.Answer)
+	}
+	if a := w.query("select * from leak"); strings.Contains(fmt.Sprintf("%+v", a), "SALARIES") || a.Status != tools.Denied {
+		t.Errorf("the view tells of what lies below: %+v", a.Answer)
 	}
 	a := w.gate.DescribeTable(t.Context(), ada, tools.DescribeRequest{Table: "payroll.salaries"})
 	b := w.gate.DescribeTable(t.Context(), ada, tools.DescribeRequest{Table: "payroll.salariez"})

@@ -67,6 +67,7 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 	}
 	res := resolve.Resolve(stmt, j.Catalog, j.Context)
 	out.Statement, out.missing = res.Statement, res.Missing
+	j.hide(caller, &out.Statement)
 	out.Decision = j.Policy.Decide(caller, out.Statement, now)
 	if out.Decision.Verdict == policy.Deny {
 		return out
@@ -97,6 +98,20 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 		out.Shown = hidden.Judge(caller, sql, maxRows, now).Runs
 	}
 	return out
+}
+
+// hide keeps problems with a table from telling of the table: to a caller who
+// may not see it, a misspelt column is a table that there is not.
+func (j Judge) hide(caller policy.Caller, s *policy.Statement) {
+	if len(s.Problems) == 0 {
+		return
+	}
+	for _, a := range s.Accesses {
+		if a.Via == nil && !j.Policy.Sees(caller, policy.Table{Object: a.Object}) {
+			s.Problems = []policy.Reason{policy.ObjectUnknown(a.Object)}
+			return
+		}
+	}
 }
 
 // deny turns the decision around: something that policy allows cannot be done

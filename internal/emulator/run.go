@@ -295,11 +295,11 @@ func (s *session) transaction(ctx context.Context, n *ast.Transaction) (*result,
 
 func (s *session) use(ctx context.Context, n *ast.Use) (*result, error) {
 	var parts []string
-	if n.Name != nil {
-		if n.Name.Dynamic != nil {
+	if len(n.Names) == 1 {
+		if n.Names[0].Dynamic != nil {
 			return nil, errUnsupported("IDENTIFIER")
 		}
-		for _, p := range n.Name.Parts {
+		for _, p := range n.Names[0].Parts {
 			if p != nil {
 				parts = append(parts, p.Fold())
 			}

@@ -17,7 +17,14 @@ func Inspect(n Node, visit func(Node) bool) {
 func Children(n Node, visit func(Node)) {
 	v := visitor(visit)
 	switch n := n.(type) {
-	case *Ident, *Literal, *TypedLiteral, *Variable, *Param, *StageExpr, *Tokens:
+	case *Ident, *Literal, *TypedLiteral, *Variable, *Param, *StageExpr:
+	case *Tokens:
+		for _, l := range n.List {
+			v.one(l.Part)
+		}
+	case *Ref:
+		v.one(n.Name)
+		v.one(n.Types)
 	case *ObjectName:
 		each(v, n.Parts)
 		v.one(n.Dynamic)
@@ -105,6 +112,41 @@ func Children(n Node, visit func(Node)) {
 		v.one(n.Query)
 		v.one(n.Default)
 		v.one(n.Alias)
+	case *MatchRecognize:
+		v.one(n.Source)
+		each(v, n.Partition)
+		each(v, n.OrderBy)
+		each(v, n.Measures)
+		v.ident(n.AfterVar)
+		v.one(n.Pattern)
+		each(v, n.Subsets)
+		each(v, n.Define)
+		v.one(n.Alias)
+	case *Measure:
+		v.one(n.Expr)
+		v.one(n.Alias)
+	case *Subset:
+		v.one(n.Name)
+		each(v, n.Of)
+	case *PatternVar:
+		v.one(n.Name)
+		v.one(n.As)
+	case *SemanticView:
+		v.one(n.Name)
+		each(v, n.Clauses)
+		v.one(n.Where)
+		v.one(n.Alias)
+	case *SemanticClause:
+		each(v, n.Items)
+	case *Resample:
+		v.one(n.Source)
+		v.one(n.Using)
+		v.one(n.Increment)
+		each(v, n.Partition)
+		each(v, n.Metadata)
+		v.one(n.Alias)
+	case *ResultRel:
+		v.one(n.Alias)
 	case *Unpivot:
 		v.one(n.Source)
 		v.one(n.Value)
@@ -146,6 +188,7 @@ func Children(n Node, visit func(Node)) {
 	case *Quantified:
 		v.one(n.X)
 		v.one(n.Query)
+		each(v, n.List)
 	case *Exists:
 		v.one(n.Query)
 	case *Subquery:
@@ -166,6 +209,11 @@ func Children(n Node, visit func(Node)) {
 	case *TypeField:
 		v.ident(n.Name)
 		v.one(n.Type)
+	case *OuterRef:
+		v.one(n.X)
+	case *Method:
+		v.one(n.Object)
+		v.one(n.Call)
 	case *Call:
 		v.one(n.Name)
 		each(v, n.Args)
@@ -273,20 +321,25 @@ func Children(n Node, visit func(Node)) {
 		v.one(n.At)
 		v.one(n.Options)
 		v.one(n.As)
+		v.one(n.Body)
 	case *ColumnDef:
 		v.ident(n.Name)
 		v.one(n.Type)
 		v.one(n.Default)
+		v.one(n.As)
 		v.one(n.Options)
 	case *Drop:
 		v.one(n.Name)
 		v.one(n.Types)
 	case *Undrop:
 		v.one(n.Name)
+		v.one(n.Options)
 	case *Truncate:
 		v.one(n.Name)
 	case *Alter:
 		v.one(n.Name)
+		each(v, n.More)
+		v.one(n.Types)
 		v.one(n.To)
 		each(v, n.Columns)
 		each(v, n.Drops)
@@ -297,9 +350,11 @@ func Children(n Node, visit func(Node)) {
 		v.one(n.Options)
 	case *Describe:
 		v.one(n.Name)
+		v.one(n.Result)
+		v.one(n.Types)
 		v.one(n.Options)
 	case *Use:
-		v.one(n.Name)
+		each(v, n.Names)
 	case *SetVar:
 		each(v, n.Names)
 		each(v, n.Values)
@@ -310,10 +365,12 @@ func Children(n Node, visit func(Node)) {
 	case *Grant:
 		v.one(n.Rest)
 	case *CallStmt:
+		each(v, n.With)
 		v.one(n.Call)
 		v.one(n.Into)
 	case *Execute:
 		v.one(n.Code)
+		each(v, n.Using)
 		v.one(n.Name)
 		v.one(n.Options)
 	case *Copy:
@@ -326,10 +383,72 @@ func Children(n Node, visit func(Node)) {
 		v.one(n.Query)
 	case *StageCommand:
 		v.one(n.Rest)
+	case *Pipe:
+		each(v, n.Stages)
 	case *Block:
-		v.one(n.Tokens)
+		each(v, n.Declare)
+		each(v, n.Body)
+		each(v, n.Handlers)
+		v.ident(n.Label)
+	case *Declaration:
+		v.one(n.Name)
+		v.one(n.Type)
+		v.one(n.Value)
+		v.one(n.Query)
+		v.one(n.Rest)
+		if n.Body != nil {
+			v.one(n.Body)
+		}
+	case *Handler:
+		each(v, n.Exceptions)
+		each(v, n.Then)
+	case *Assign:
+		v.one(n.Target)
+		v.one(n.Value)
+	case *If:
+		each(v, n.Arms)
+		each(v, n.Else)
+	case *CaseStmt:
+		v.one(n.X)
+		each(v, n.Arms)
+		each(v, n.Else)
+	case *Arm:
+		v.one(n.When)
+		each(v, n.Then)
+	case *For:
+		v.one(n.Var)
+		v.one(n.In)
+		v.one(n.To)
+		each(v, n.Body)
+		v.ident(n.Label)
+	case *While:
+		v.one(n.When)
+		each(v, n.Body)
+		v.ident(n.Label)
+	case *Repeat:
+		each(v, n.Body)
+		v.one(n.Until)
+		v.ident(n.Label)
+	case *Loop:
+		each(v, n.Body)
+		v.ident(n.Label)
+	case *Jump:
+		v.ident(n.Label)
+	case *Return:
+		v.one(n.X)
+	case *CursorStmt:
+		v.one(n.Cursor)
+		each(v, n.Using)
+		each(v, n.Into)
+	case *Await:
+		v.ident(n.Job)
+	case *Async:
+		v.one(n.Statement)
+	case *StatementExpr:
+		v.one(n.Statement)
 	case *Comment:
 		v.one(n.Name)
+		v.one(n.Types)
 		v.one(n.Text)
 	default:
 		panic(fmt.Sprintf("ast: nobody knows the parts of %T", n))

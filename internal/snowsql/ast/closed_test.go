@@ -23,7 +23,9 @@ var every = []Node{
 	&Variable{}, &StageExpr{}, &TableArg{}, &QueryStmt{}, &Explain{}, &Insert{}, &MultiInsert{}, &InsertBranch{}, &InsertInto{}, &Update{},
 	&Assignment{}, &Delete{}, &Merge{}, &MergeWhen{}, &Create{}, &ColumnDef{}, &Drop{}, &Undrop{}, &Truncate{}, &Alter{}, &Show{}, &Describe{},
 	&Use{}, &SetVar{}, &UnsetVar{}, &Transaction{}, &Grant{}, &CallStmt{}, &Execute{}, &Copy{}, &CopySource{}, &StageCommand{}, &Comment{},
-	&Block{}, &Tokens{},
+	&Tokens{}, &Ref{}, &Pipe{}, &Block{}, &Declaration{}, &Handler{}, &Assign{}, &If{}, &CaseStmt{}, &Arm{}, &For{}, &While{}, &Repeat{}, &Loop{},
+	&Jump{}, &Return{}, &CursorStmt{}, &Await{}, &Async{}, &StatementExpr{}, &OuterRef{}, &Method{}, &MatchRecognize{}, &Measure{}, &Subset{},
+	&PatternVar{}, &SemanticView{}, &SemanticClause{}, &Resample{}, &ResultRel{},
 }
 
 // TestEvery finds the node types in the source: structs that embed Span.
@@ -125,6 +127,8 @@ func fill(v reflect.Value, depth int) {
 			v.Set(reflect.ValueOf(&Table{Name: NewObjectName("T")}))
 		case stmtType:
 			v.Set(reflect.ValueOf(&Use{}))
+		case nodeType:
+			v.Set(reflect.ValueOf(NewIdent("X")))
 		}
 	}
 }
@@ -142,6 +146,12 @@ func parts(v reflect.Value) []Node {
 			out = append(out, parts(f)...)
 		case f.Type().Implements(nodeType) && !f.IsNil():
 			out = append(out, f.Interface().(Node))
+		case f.Type() == reflect.TypeFor[[]Lexeme]():
+			for _, l := range f.Interface().([]Lexeme) {
+				if l.Part != nil {
+					out = append(out, l.Part)
+				}
+			}
 		case f.Kind() == reflect.Slice && f.Type().Elem().Implements(nodeType):
 			for k := range f.Len() {
 				out = append(out, f.Index(k).Interface().(Node))

@@ -62,7 +62,7 @@ func (p *printer) duckdb(n Node) bool {
 		p.raw("json_object(")
 		for i, f := range n.Fields {
 			if f.Key == nil {
-				p.fail("the embedded warehouse cannot spread objects")
+				p.fail("the embedded warehouse cannot spread objects or rows")
 				return true
 			}
 			p.comma(i)
@@ -73,7 +73,8 @@ func (p *printer) duckdb(n Node) bool {
 		p.raw(")")
 	case *Sample:
 		return p.duckdbSample(n)
-	case *Variable, *Lambda, *StageExpr, *StageRel, *TableArg, *ConnectBy, *TimeTravel, *Changes, *MultiInsert:
+	case *Variable, *Lambda, *StageExpr, *StageRel, *TableArg, *ConnectBy, *TimeTravel, *Changes, *MultiInsert, *OuterRef, *Method, *StatementExpr,
+		*MatchRecognize, *SemanticView, *Resample, *ResultRel, *Pipe:
 		p.fail("the embedded warehouse cannot run this part of Snowflake's SQL: %s", nodeName(n))
 	default:
 		return false
@@ -96,8 +97,22 @@ func nodeName(n Node) string {
 		return "CONNECT BY"
 	case *TimeTravel, *Changes:
 		return "time travel"
-	default:
+	case *MultiInsert:
 		return "multi-table INSERT"
+	case *OuterRef:
+		return "joins written with (+)"
+	case *MatchRecognize:
+		return "MATCH_RECOGNIZE"
+	case *Resample:
+		return "RESAMPLE"
+	case *SemanticView:
+		return "semantic views"
+	case *Method:
+		return "methods of an object"
+	case *Pipe, *ResultRel:
+		return "statements joined by ->>"
+	default:
+		return "statements inside of expressions"
 	}
 }
 

@@ -20,11 +20,12 @@ type Literal struct {
 	Value string
 }
 
-// TypedLiteral is DATE '…', TIMESTAMP '…', X'…', INTERVAL '…'.
+// TypedLiteral is DATE '…', TIMESTAMP '…', X'…', INTERVAL '…' [unit].
 type TypedLiteral struct {
 	Span
 	Type  string // DATE, TIME, TIMESTAMP…, INTERVAL, X
 	Value string
+	Unit  string // of an INTERVAL: DAY, YEAR TO MONTH, …; empty without
 }
 
 // ColumnRef names a column, perhaps with its relation: a, t.a, db.s.t.a. A
@@ -103,13 +104,14 @@ type Is struct {
 	Y    Expr // DISTINCT FROM
 }
 
-// Quantified is x op ANY|ALL (query).
+// Quantified is x op ANY|ALL (query) or (list).
 type Quantified struct {
 	Span
 	Op         string
 	X          Expr
 	Quantifier string
 	Query      Query
+	List       []Expr
 }
 
 // Exists is EXISTS (query).
@@ -141,9 +143,10 @@ type When struct {
 // Cast is CAST(x AS type), TRY_CAST(x AS type) and x::type.
 type Cast struct {
 	Span
-	Try  bool
-	X    Expr
-	Type *Type
+	Try     bool
+	X       Expr
+	Type    *Type
+	Options string // RENAME FIELDS, ADD FIELDS or both, of a structured type
 }
 
 // Type is a data type: NUMBER(38,0), ARRAY(NUMBER NOT NULL), OBJECT(a INT).
@@ -268,6 +271,21 @@ type Lambda struct {
 	Body   Expr
 }
 
+// OuterRef is x (+), the sign of the side of a join that may be missing.
+// docs.snowflake.com/en/sql-reference/constructs/where
+type OuterRef struct {
+	Span
+	X Expr
+}
+
+// Method is object!method(…), of an instance of a class such as a model.
+// docs.snowflake.com/en/sql-reference/snowflake-db-classes
+type Method struct {
+	Span
+	Object *ObjectName
+	Call   *Call
+}
+
 // Param is ? or :name, a value bound from outside.
 type Param struct {
 	Span
@@ -338,3 +356,5 @@ func (*Variable) expr()     {}
 func (*StageExpr) expr()    {}
 func (*TableArg) expr()     {}
 func (*GroupingSets) expr() {}
+func (*OuterRef) expr()     {}
+func (*Method) expr()       {}

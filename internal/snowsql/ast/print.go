@@ -319,6 +319,10 @@ func (p *printer) node(n Node) {
 		p.clause(n.X)
 		p.words(n.Kind)
 	case *ObjectField:
+		if _, star := n.Value.(*Star); star {
+			p.node(n.Value)
+			return
+		}
 		if n.Key == nil {
 			p.raw("**")
 		} else {
@@ -351,6 +355,38 @@ func (p *printer) node(n Node) {
 		default:
 			p.location(n.Location)
 		}
+	case *Ref:
+		p.node(n.Name)
+		p.clause(n.Types)
+	case *Measure:
+		p.words(n.Semantics)
+		p.clause(n.Expr)
+		p.raw(" AS ")
+		p.ident(n.Alias)
+	case *Subset:
+		p.ident(n.Name)
+		p.raw(" = ")
+		p.idents(n.Of)
+	case *PatternVar:
+		p.ident(n.Name)
+		p.raw(" AS ")
+		p.node(n.As)
+	case *SemanticClause:
+		p.raw(n.Verb + " ")
+		list(p, n.Items)
+	case *Handler:
+		p.raw("WHEN ")
+		for i, e := range n.Exceptions {
+			p.raw(when(i > 0, " OR "))
+			p.ident(e)
+		}
+		p.words(n.Kind, "THEN")
+		p.body(n.Then)
+	case *Arm:
+		p.raw("WHEN (")
+		p.node(n.When)
+		p.raw(") THEN")
+		p.body(n.Then)
 	default:
 		p.fail("printing: unknown node %T", n)
 	}
@@ -429,6 +465,10 @@ func (p *printer) tail(t *Tail) {
 	}
 	p.clause(t.Limit, "LIMIT")
 	p.clause(t.Offset, "OFFSET")
+	if t.Lock != "" && p.dialect == DuckDB {
+		p.fail("the embedded warehouse cannot lock rows")
+	}
+	p.words(t.Lock)
 }
 
 func (p *printer) relation(n Relation) {
@@ -481,6 +521,40 @@ func (p *printer) relation(n Relation) {
 		list(p, n.In)
 		p.raw("))")
 		p.clause(n.Alias)
+	case *MatchRecognize:
+		p.matchRecognize(n)
+	case *SemanticView:
+		p.raw("SEMANTIC_VIEW(")
+		p.node(n.Name)
+		if n.WhereFirst {
+			p.clause(n.Where, "WHERE")
+		}
+		for _, c := range n.Clauses {
+			p.clause(c)
+		}
+		if !n.WhereFirst {
+			p.clause(n.Where, "WHERE")
+		}
+		p.raw(")")
+		p.clause(n.Alias)
+	case *Resample:
+		p.node(n.Source)
+		p.raw(" RESAMPLE (")
+		p.clause(n.Using, "USING")
+		p.clause(n.Increment, "INCREMENT BY")
+		if n.Partition != nil {
+			p.words("PARTITION BY ")
+			list(p, n.Partition)
+		}
+		if n.Metadata != nil {
+			p.words("METADATA_COLUMNS ")
+			list(p, n.Metadata)
+		}
+		p.raw(")")
+		p.clause(n.Alias)
+	case *ResultRel:
+		p.raw("$" + n.N)
+		p.clause(n.Alias)
 	default:
 		p.fail("printing: unknown relation %T", n)
 	}
@@ -517,6 +591,58 @@ func (p *printer) join(n *Join) {
 	if n.Using != nil {
 		p.words("USING ")
 		p.idents(n.Using)
+	}
+}
+
+func (p *printer) matchRecognize(n *MatchRecognize) {
+	p.node(n.Source)
+	p.raw(" MATCH_RECOGNIZE (")
+	if n.Partition != nil {
+		p.words("PARTITION BY ")
+		list(p, n.Partition)
+	}
+	if n.OrderBy != nil {
+		p.words("ORDER BY ")
+		list(p, n.OrderBy)
+	}
+	if n.Measures != nil {
+		p.words("MEASURES ")
+		list(p, n.Measures)
+	}
+	p.words(n.Rows)
+	if n.After != "" {
+		p.words("AFTER MATCH", n.After)
+		p.label(n.AfterVar)
+	}
+	p.words("PATTERN (")
+	p.pattern(n.Pattern)
+	p.raw(")")
+	if n.Subsets != nil {
+		p.words("SUBSET ")
+		list(p, n.Subsets)
+	}
+	if n.Define != nil {
+		p.words("DEFINE ")
+		list(p, n.Define)
+	}
+	p.raw(")")
+	p.clause(n.Alias)
+}
+
+// pattern writes a pattern with its quantifiers next to what they count.
+func (p *printer) pattern(n *Tokens) {
+	for i, l := range n.List {
+		exclusion := l.Kind == token.LBrace && i+1 < len(n.List) && n.List[i+1].Kind == token.Minus
+		switch {
+		case i == 0, n.List[i-1].Kind == token.LParen:
+		case l.Kind == token.Ident, l.Kind == token.QuotedIdent, l.Kind == token.LParen, l.Kind == token.Illegal, exclusion:
+			p.raw(" ")
+		}
+		if l.Kind == token.QuotedIdent {
+			p.raw(`"` + strings.ReplaceAll(l.Text, `"`, `""`) + `"`)
+			continue
+		}
+		p.raw(l.Text)
 	}
 }
 
@@ -564,6 +690,10 @@ func (p *printer) tokens(n *Tokens) {
 		if i > 0 && !tight(n.List[i-1], l) {
 			p.raw(" ")
 		}
+		if l.Part != nil {
+			p.node(l.Part)
+			continue
+		}
 		switch l.Kind {
 		case token.String, token.Dollar:
 			p.str(l.Text)
@@ -577,6 +707,9 @@ func (p *printer) tokens(n *Tokens) {
 
 // tight reports whether two tokens stand without a space between them.
 func tight(a, b Lexeme) bool {
+	if a.Part != nil && b.Part != nil {
+		return false
+	}
 	switch b.Kind {
 	case token.Comma, token.RParen, token.Dot, token.RBracket, token.Semicolon, token.DoubleColon:
 		return true

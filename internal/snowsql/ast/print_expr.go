@@ -7,6 +7,7 @@ func (p *printer) expr(n Expr) {
 	case *TypedLiteral:
 		p.raw(n.Type + when(n.Type != "X", " "))
 		p.str(n.Value)
+		p.words(n.Unit)
 	case *ColumnRef:
 		p.dotted(n.Parts)
 	case *Star:
@@ -48,7 +49,8 @@ func (p *printer) expr(n Expr) {
 	case *Quantified:
 		p.node(n.X)
 		p.words(n.Op, n.Quantifier+" (")
-		p.node(n.Query)
+		p.clause(n.Query)
+		list(p, n.List)
 		p.raw(")")
 	case *Exists:
 		p.raw("EXISTS (")
@@ -72,6 +74,18 @@ func (p *printer) expr(n Expr) {
 		p.node(n.X)
 		p.raw(" AS ")
 		p.node(n.Type)
+		p.words(n.Options)
+		p.raw(")")
+	case *OuterRef:
+		p.node(n.X)
+		p.raw(" (+)")
+	case *Method:
+		p.node(n.Object)
+		p.raw("!")
+		p.node(n.Call)
+	case *StatementExpr:
+		p.raw(when(n.Async, "ASYNC ") + "(")
+		p.node(n.Statement)
 		p.raw(")")
 	case *Call:
 		p.call(n)

@@ -1,6 +1,12 @@
 package ast
 
 func (p *printer) statement(n Statement) {
+	if p.script(n) {
+		if p.dialect == DuckDB {
+			p.fail("the embedded warehouse cannot run this part of Snowflake's SQL: scripts")
+		}
+		return
+	}
 	switch n := n.(type) {
 	case *QueryStmt:
 		p.node(n.Query)
@@ -66,6 +72,7 @@ func (p *printer) statement(n Statement) {
 	case *Undrop:
 		p.raw("UNDROP " + n.Kind + " ")
 		p.node(n.Name)
+		p.clause(n.Options)
 	case *Truncate:
 		p.raw("TRUNCATE TABLE")
 		p.words(when(n.IfExists, "IF EXISTS"))
@@ -76,20 +83,21 @@ func (p *printer) statement(n Statement) {
 		p.raw("SHOW")
 		p.words(when(n.Terse, "TERSE"), n.What, when(n.History, "HISTORY"))
 		p.clause(n.Like, "LIKE")
-		if n.Scope != "" || n.In != nil {
-			p.words("IN", n.Scope)
-			p.clause(n.In)
-		}
+		p.words(n.Link, n.Scope)
+		p.clause(n.In)
 		p.clause(n.Options)
 	case *Describe:
 		p.raw("DESCRIBE")
 		p.words(n.Kind)
 		p.clause(n.Name)
+		p.clause(n.Result)
+		p.clause(n.Types)
 		p.clause(n.Options)
 	case *Use:
 		p.raw("USE")
 		p.words(n.Kind)
-		p.clause(n.Name)
+		p.space()
+		list(p, n.Names)
 	case *SetVar:
 		p.setVar(n)
 	case *UnsetVar:
@@ -109,6 +117,16 @@ func (p *printer) statement(n Statement) {
 		p.raw(when(n.Revoke, "REVOKE ") + when(!n.Revoke, "GRANT "))
 		p.node(n.Rest)
 	case *CallStmt:
+		if n.With != nil {
+			p.raw("WITH ")
+			for i, d := range n.With {
+				p.comma(i)
+				p.ident(d.Name)
+				p.raw(" AS PROCEDURE ")
+				p.node(d.Rest)
+			}
+			p.raw(" ")
+		}
 		p.raw("CALL ")
 		p.node(n.Call)
 		p.clause(n.Into, "INTO")
@@ -118,10 +136,15 @@ func (p *printer) statement(n Statement) {
 			p.raw(" ")
 			p.node(n.Code)
 		}
+		if n.Using != nil {
+			p.raw(" USING (")
+			list(p, n.Using)
+			p.raw(")")
+		}
 		p.clause(n.Name)
 		p.clause(n.Options)
 	case *Copy:
-		p.raw("COPY INTO ")
+		p.raw("COPY " + when(n.Files, "FILES ") + "INTO ")
 		if n.Table != nil {
 			p.node(n.Table)
 		} else {
@@ -140,16 +163,20 @@ func (p *printer) statement(n Statement) {
 		p.raw("COMMENT")
 		p.words(when(n.IfExists, "IF EXISTS"), "ON", n.Kind)
 		p.clause(n.Name)
+		p.clause(n.Types)
 		p.clause(n.Text, "IS")
-	case *Block:
-		p.node(n.Tokens)
+	case *Pipe:
+		for i, s := range n.Stages {
+			p.words(when(i > 0, "->>"))
+			p.clause(s)
+		}
 	default:
 		p.fail("printing: unknown statement %T", n)
 	}
 }
 
 func (p *printer) create(n *Create) {
-	p.raw("CREATE")
+	p.raw(when(n.Define, "DEFINE") + when(!n.Define, "CREATE"))
 	p.words(when(n.OrReplace, "OR REPLACE"), when(n.OrAlter, "OR ALTER"))
 	p.words(n.Modifiers...)
 	p.words(n.Kind, when(n.IfNotExists, "IF NOT EXISTS"))
@@ -164,6 +191,7 @@ func (p *printer) create(n *Create) {
 	p.clause(n.At)
 	p.clause(n.Options)
 	p.clause(n.As, "AS")
+	p.clause(n.Body, when(n.Kind != "ALERT", "AS"))
 }
 
 func (p *printer) columnDef(n *ColumnDef) {
@@ -172,6 +200,11 @@ func (p *printer) columnDef(n *ColumnDef) {
 		p.clause(n.Type)
 		p.words(when(n.NotNull, "NOT NULL"))
 		p.clause(n.Default, "DEFAULT")
+		if n.As != nil {
+			p.raw(" AS (")
+			p.node(n.As)
+			p.raw(")")
+		}
 	}
 	p.clause(n.Options)
 }
@@ -180,6 +213,11 @@ func (p *printer) alter(n *Alter) {
 	p.raw("ALTER " + n.Kind)
 	p.words(when(n.IfExists, "IF EXISTS"))
 	p.clause(n.Name)
+	for _, m := range n.More {
+		p.raw(",")
+		p.clause(m)
+	}
+	p.clause(n.Types)
 	p.words(n.Action, n.What)
 	p.clause(n.To)
 	if n.Columns != nil {

@@ -1,11 +1,12 @@
 package ast
 
-// Tail is what may follow any query: ORDER BY, LIMIT, OFFSET.
-// docs.snowflake.com/en/sql-reference/constructs/order-by, …/limit
+// Tail is what may follow any query: ORDER BY, LIMIT, OFFSET, FOR UPDATE.
+// docs.snowflake.com/en/sql-reference/constructs/order-by, …/limit, …/for-update
 type Tail struct {
 	OrderBy       []*OrderItem
 	OrderAll      *OrderItem // ORDER BY ALL, with its direction; nil without
 	Limit, Offset Expr
+	Lock          string // FOR UPDATE, with NOWAIT or WAIT n; empty without
 }
 
 // Select is SELECT … with everything up to QUALIFY.
@@ -241,17 +242,97 @@ type Unpivot struct {
 	Alias        *Alias
 }
 
+// MatchRecognize finds patterns in the rows of a relation.
+// docs.snowflake.com/en/sql-reference/constructs/match_recognize
+type MatchRecognize struct {
+	Span
+	Source    Relation
+	Partition []Expr
+	OrderBy   []*OrderItem
+	Measures  []*Measure
+	Rows      string  // ONE ROW PER MATCH, ALL ROWS PER MATCH …, or empty
+	After     string  // SKIP PAST LAST ROW, SKIP TO NEXT ROW, SKIP TO FIRST, … or empty
+	AfterVar  *Ident  // of SKIP TO [FIRST|LAST] variable
+	Pattern   *Tokens // between its parentheses
+	Subsets   []*Subset
+	Define    []*PatternVar
+	Alias     *Alias
+}
+
+// Measure is one of a [MatchRecognize]'s columns.
+type Measure struct {
+	Span
+	Semantics string // FINAL, RUNNING or empty
+	Expr      Expr
+	Alias     *Ident
+}
+
+// Subset is a name for several pattern variables.
+type Subset struct {
+	Span
+	Name *Ident
+	Of   []*Ident
+}
+
+// PatternVar is a pattern variable and what a row has to be to match it.
+type PatternVar struct {
+	Span
+	Name *Ident
+	As   Expr
+}
+
+// SemanticView queries a semantic view by its dimensions and metrics.
+// docs.snowflake.com/en/sql-reference/constructs/semantic_view
+type SemanticView struct {
+	Span
+	Name       *ObjectName
+	Clauses    []*SemanticClause
+	Where      Expr
+	WhereFirst bool // WHERE stood before the clauses
+	Alias      *Alias
+}
+
+// SemanticClause is DIMENSIONS, METRICS or FACTS of a [SemanticView].
+type SemanticClause struct {
+	Span
+	Verb  string
+	Items []*SelectItem
+}
+
+// Resample fills gaps in a time series.
+// docs.snowflake.com/en/sql-reference/constructs/resample
+type Resample struct {
+	Span
+	Source    Relation
+	Using     Expr
+	Increment Expr
+	Partition []Expr
+	Metadata  []*SelectItem
+	Alias     *Alias
+}
+
+// ResultRel is FROM $1: the rows of an earlier statement of a [Pipe].
+type ResultRel struct {
+	Span
+	N     string
+	Alias *Alias
+}
+
 func (*Select) query() {}
 func (*SetOp) query()  {}
 func (*Values) query() {}
 func (*Paren) query()  {}
 func (*With) query()   {}
 
-func (*Table) relation()     {}
-func (*Derived) relation()   {}
-func (*Group) relation()     {}
-func (*Join) relation()      {}
-func (*TableFunc) relation() {}
-func (*StageRel) relation()  {}
-func (*Pivot) relation()     {}
-func (*Unpivot) relation()   {}
+func (*Table) relation()          {}
+func (*Derived) relation()        {}
+func (*Group) relation()          {}
+func (*Join) relation()           {}
+func (*TableFunc) relation()      {}
+func (*StageRel) relation()       {}
+func (*Pivot) relation()          {}
+func (*Unpivot) relation()        {}
+func (*MatchRecognize) relation() {}
+func (*SemanticView) relation()   {}
+func (*Resample) relation()       {}
+func (*ResultRel) relation()      {}

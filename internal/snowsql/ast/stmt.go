@@ -109,6 +109,7 @@ type MergeWhen struct {
 // docs.snowflake.com/en/sql-reference/sql/create
 type Create struct {
 	Span
+	Define      bool // DEFINE, the form of a DCM project's files
 	OrReplace   bool
 	OrAlter     bool
 	Modifiers   []string // TEMPORARY, TRANSIENT, SECURE, RECURSIVE, …
@@ -121,6 +122,7 @@ type Create struct {
 	At          *TimeTravel // of the clone
 	Options     *Tokens
 	As          Query
+	Body        Statement // of a task, an alert or a procedure that is written in SQL
 }
 
 // ColumnDef is a column of a CREATE TABLE or CREATE VIEW.
@@ -130,6 +132,7 @@ type ColumnDef struct {
 	Type    *Type
 	NotNull bool
 	Default Expr
+	As      Expr    // of a computed column, or one of an external table
 	Options *Tokens // constraints, comments, policies, tags
 }
 
@@ -141,15 +144,16 @@ type Drop struct {
 	IfExists bool
 	Name     *ObjectName
 	Types    *Tokens // of a function's or procedure's arguments, with parentheses
-	Option   string  // CASCADE, RESTRICT or empty
+	Option   string  // CASCADE, RESTRICT, PURGE, FORCE or empty
 }
 
 // Undrop brings a dropped object back.
 // docs.snowflake.com/en/sql-reference/sql/undrop
 type Undrop struct {
 	Span
-	Kind string
-	Name *ObjectName
+	Kind    string
+	Name    *ObjectName
+	Options *Tokens
 }
 
 // Truncate empties a table.
@@ -166,7 +170,9 @@ type Alter struct {
 	Span
 	Kind     string
 	IfExists bool
-	Name     *ObjectName // nil for ALTER SESSION and ALTER ACCOUNT
+	Name     *ObjectName // nil for ALTER SESSION, ALTER ACCOUNT and the current warehouse or user
+	Types    *Tokens     // of a function's or procedure's arguments, with parentheses
+	More     []*ObjectName
 	Action   string      // ADD, DROP, RENAME, SET, UNSET, SWAP, MODIFY, … in upper case
 	What     string      // COLUMN, CONSTRAINT, … behind it, or empty
 	To       *ObjectName // RENAME TO, SWAP WITH
@@ -183,7 +189,8 @@ type Show struct {
 	What    string // TABLES, VIEWS, …
 	History bool
 	Like    *Literal
-	Scope   string // ACCOUNT, DATABASE, SCHEMA, TABLE, … behind IN
+	Link    string // IN, ON, OF or TO
+	Scope   string // ACCOUNT, DATABASE, SCHEMA, TABLE, … behind it
 	In      *ObjectName
 	Options *Tokens // STARTS WITH, LIMIT, …
 }
@@ -193,7 +200,9 @@ type Show struct {
 type Describe struct {
 	Span
 	Kind    string
-	Name    *ObjectName
+	Name    *ObjectName // of a RESULT, nil
+	Result  Expr
+	Types   *Tokens // of a function's or procedure's arguments, with parentheses
 	Options *Tokens
 }
 
@@ -201,8 +210,8 @@ type Describe struct {
 // docs.snowflake.com/en/sql-reference/sql/use
 type Use struct {
 	Span
-	Kind string // empty for USE name
-	Name *ObjectName
+	Kind  string // empty for USE name
+	Names []*ObjectName
 }
 
 // SetVar is SET name = value.
@@ -235,11 +244,12 @@ type Grant struct {
 	Rest   *Tokens
 }
 
-// CallStmt is CALL procedure(…).
-// docs.snowflake.com/en/sql-reference/sql/call
+// CallStmt is CALL procedure(…), perhaps of a procedure that stands before it.
+// docs.snowflake.com/en/sql-reference/sql/call, …/call-with
 type CallStmt struct {
 	Span
-	Call *Call
+	With []*Declaration // WITH name AS PROCEDURE …
+	Call Expr           // a [Call] or a [Method]
 	Into *Param
 }
 
@@ -249,14 +259,16 @@ type Execute struct {
 	Span
 	What    string // IMMEDIATE, TASK, ALERT, …
 	Code    Expr   // IMMEDIATE
+	Using   []Expr // IMMEDIATE
 	Name    *ObjectName
 	Options *Tokens
 }
 
 // Copy is COPY INTO a table or a location.
-// docs.snowflake.com/en/sql-reference/sql/copy-into-table, …/copy-into-location
+// docs.snowflake.com/en/sql-reference/sql/copy-into-table, …/copy-into-location, …/copy-files
 type Copy struct {
 	Span
+	Files    bool        // COPY FILES
 	Table    *ObjectName // one of Table and
 	Location string      // Location, as written: @stage/path or '…'
 	Columns  []*Ident
@@ -287,27 +299,42 @@ type Comment struct {
 	IfExists bool
 	Kind     string
 	Name     *ObjectName
+	Types    *Tokens // of a function's or procedure's arguments, with parentheses
 	Text     *Literal
 }
 
-// Block is a Snowflake Scripting block, its text kept as tokens.
-// docs.snowflake.com/en/developer-guide/snowflake-scripting/blocks
-type Block struct {
+// Pipe is statement ->> statement ->> …, in which a later one reads the result
+// of an earlier one as $1, $2, ….
+// docs.snowflake.com/en/sql-reference/operators-flow
+type Pipe struct {
 	Span
-	Tokens *Tokens
+	Stages []Statement
 }
 
-// Tokens is a run of tokens that decide nothing: kept to be printed again.
+// Tokens is a run of tokens, kept to be printed again. What in it names an
+// object or computes something is a part of its own: a [Ref], an expression, a
+// query, a statement. The rest decides nothing.
 type Tokens struct {
 	Span
 	List []Lexeme
 }
 
 // A Lexeme is one token of a [Tokens]: its text as written, or, for strings
-// and quoted identifiers, its content.
+// and quoted identifiers, its content. With a Part it is no token, and that
+// part stands in its place.
 type Lexeme struct {
 	Kind token.Kind
 	Text string
+	Part Node
+}
+
+// Ref names an object among options: WAREHOUSE = w, MASKING POLICY p,
+// REFERENCES t. Kind is the object's.
+type Ref struct {
+	Span
+	Kind  string
+	Name  *ObjectName
+	Types *Tokens // of a function's or procedure's arguments, with parentheses
 }
 
 func (*QueryStmt) statement()    {}
@@ -334,4 +361,4 @@ func (*Execute) statement()      {}
 func (*Copy) statement()         {}
 func (*StageCommand) statement() {}
 func (*Comment) statement()      {}
-func (*Block) statement()        {}
+func (*Pipe) statement()         {}

@@ -12,43 +12,77 @@ import (
 // docs.snowflake.com/en/sql-reference/sql-all
 var objectKinds = func() map[string]bool {
 	kinds := map[string]bool{}
-	for _, k := range []string{
-		"ACCOUNT", "AGGREGATION POLICY", "ALERT", "API INTEGRATION", "APPLICATION", "APPLICATION PACKAGE",
-		"AUTHENTICATION POLICY", "CATALOG INTEGRATION", "COLUMN", "COMPUTE POOL", "CONNECTION", "CORTEX SEARCH SERVICE",
-		"DATABASE", "DATABASE ROLE", "DYNAMIC TABLE", "EVENT TABLE", "EXTERNAL ACCESS INTEGRATION", "EXTERNAL FUNCTION",
-		"EXTERNAL TABLE", "EXTERNAL VOLUME", "FAILOVER GROUP", "FILE FORMAT", "FUNCTION", "GIT REPOSITORY", "HYBRID TABLE",
-		"ICEBERG TABLE", "IMAGE REPOSITORY", "INDEX", "INTEGRATION", "JOIN POLICY", "MANAGED ACCOUNT", "MASKING POLICY",
-		"MATERIALIZED VIEW", "MODEL", "NETWORK POLICY", "NETWORK RULE", "NOTEBOOK", "NOTIFICATION INTEGRATION", "OBJECT",
-		"ORGANIZATION ACCOUNT", "PACKAGES POLICY", "PASSWORD POLICY", "PIPE", "PRIVACY POLICY", "PROCEDURE",
-		"PROJECTION POLICY", "REPLICATION GROUP", "RESOURCE MONITOR", "ROLE", "ROW ACCESS POLICY", "SCHEMA", "SECRET",
-		"SECURITY INTEGRATION", "SEMANTIC VIEW", "SEQUENCE", "SERVICE", "SESSION", "SESSION POLICY", "SHARE", "SNAPSHOT",
-		"STAGE", "STORAGE INTEGRATION", "STREAM", "STREAMLIT", "TABLE", "TAG", "TASK", "USER", "VIEW", "WAREHOUSE",
-		"PARAMETER", "VARIABLE", "TRANSACTION", "LOCK", "GRANT", "PRIMARY KEY", "UNIQUE KEY", "IMPORTED KEY", "REGION",
-		"USER FUNCTION", "USER PROCEDURE", "BUILTIN FUNCTION", "EXTERNAL FUNCTION", "REPLICATION DATABASE", "TERSE TABLE",
-	} {
-		kinds[k] = true
-		kinds[plural(k)] = true
+	for kind := range strings.SplitSeq(`ACCOUNT,AGENT,AGGREGATION POLICY,ALERT,API INTEGRATION,APPLICATION,APPLICATION PACKAGE,APPLICATION ROLE,
+		ARTIFACT REPOSITORY,AUTHENTICATION POLICY,AVAILABLE LISTING,AVAILABLE ORGANIZATION PROFILE,BACKUP POLICY,BACKUP SET,BUDGET,BUILTIN FUNCTION,
+		CALLER GRANT,CATALOG INTEGRATION,CHANNEL,CLASS,COLUMN,COMPUTE POOL,COMPUTE POOL INSTANCE FAMILY,CONFIGURATION,CONNECTION,CONTACT,CORTEX AGENT,CORTEX BASE MODEL,
+		CORTEX SEARCH SERVICE,CUSTOM CLASSIFIER,DATA METRIC FUNCTION,DATABASE,DATABASE ROLE,DATABASES IN FAILOVER GROUP,
+		DATASET,DBT PROJECT,DCM PROJECT,DELEGATED AUTHORIZATION,DEPLOYMENT,DIRECTORY,DYNAMIC ICEBERG TABLE,DYNAMIC TABLE,DYNAMIC TABLE REFRESH HISTORY,ENDPOINT,
+		ENTITY,EVENT TABLE,EXPERIMENT,EXTERNAL ACCESS INTEGRATION,EXTERNAL AGENT,EXTERNAL FUNCTION,EXTERNAL TABLE,EXTERNAL VOLUME,FAILOVER GROUP,
+		FEATURE POLICY,FEATURE VIEW,FILE FORMAT,FUNCTION,FUTURE GRANT,GATEWAY,GIT BRANCH,GIT REPOSITORY,GIT TAG,GLOBAL ACCOUNT,GRANT,GROUP,HYBRID TABLE,
+		ICEBERG TABLE,IMAGE,IMAGE REPOSITORY,IMPORTED KEY,INDEX,INTEGRATION,INTERACTIVE MATERIALIZED VIEW,INTERACTIVE TABLE,INTERACTIVE WAREHOUSE,
+		JOB SERVICE,JOIN POLICY,LISTING,LISTING IN FAILOVER GROUP,LOCK,MAINTENANCE POLICY,MANAGED ACCOUNT,MASKING POLICY,MATERIALIZED VIEW,MCP SERVER,MODEL,MODEL MONITOR,
+		NETWORK POLICY,NETWORK RULE,NOTEBOOK,NOTEBOOK PROJECT,NOTIFICATION INTEGRATION,OBJECT,OFFER,ONLINE FEATURE TABLE,OPENFLOW DATA PLANE INTEGRATION,ORGANIZATION ACCOUNT,
+		ORGANIZATION LISTING,ORGANIZATION PROFILE,ORGANIZATION USER,ORGANIZATION USER GROUP,PACKAGES POLICY,PARAMETER,PASSWORD POLICY,PIPE,PLAN,POSTGRES INSTANCE,PREPARED STATEMENT,PRICING PLAN,PRIMARY KEY,PRIVACY POLICY,PRIVILEGE,PROCEDURE,
+		PROJECTION POLICY,PROGRAMMATIC ACCESS TOKEN,PROVISIONED THROUGHPUT,QUERY,READ ONLY TABLE,REFERENCE,REGION,RELEASE CHANNEL,RELEASE DIRECTIVE,REPLICATION ACCOUNT,REPLICATION DATABASE,REPLICATION GROUP,
+		RESOURCE MONITOR,ROLE,ROLE IN SERVICE,ROW ACCESS POLICY,RUN,RUN METRIC,RUN PARAMETER,SCHEMA,SECRET,SECURITY INTEGRATION,SEMANTIC DIMENSION,SEMANTIC DIMENSIONS FOR METRIC,SEMANTIC FACT,SEMANTIC METRIC,SEMANTIC VIEW,SEQUENCE,
+		SERVICE,SERVICE CONTAINER,SERVICE INSTANCE,SERVICE ROLE,SERVICE VOLUME,SESSION,SESSION POLICY,SHARE,SHARE IN FAILOVER GROUP,SHARE IN REPLICATION GROUP,SHARED CONTENT,
+		SNAPSHOT,SNAPSHOT POLICY,SNAPSHOT SET,SPECIFICATION,STAGE,STORAGE INTEGRATION,STORAGE LIFECYCLE POLICY,STREAM,STREAMLIT,TABLE,TAG,TASK,TELEMETRY EVENT DEFINITION,TRANSACTION,TYPE,
+		UNIQUE KEY,USER,USER FUNCTION,USER PROCEDURE,USER PROGRAMMATIC ACCESS TOKEN,USER WORKLOAD IDENTITY AUTHENTICATION METHOD,VARIABLE,VERSION,VERSIONED STAGE,VIEW,WAREHOUSE,WORKSPACE`, ",") {
+		words := strings.Join(strings.Fields(kind), " ")
+		kinds[words] = true
+		kinds[plural(words)] = true
 	}
 	return kinds
 }()
 
+// kindHeads are the words that a kind begins with, for looking ahead.
+var kindHeads = func() map[string]bool {
+	heads := map[string]bool{}
+	for kind := range objectKinds {
+		head, _, _ := strings.Cut(kind, " ")
+		heads[head] = true
+	}
+	return heads
+}()
+
+// maxKindWords is how many words the longest kind has.
+var maxKindWords = func() (n int) {
+	for kind := range objectKinds {
+		n = max(n, len(strings.Fields(kind)))
+	}
+	return n
+}()
+
 func plural(kind string) string {
+	if head, tail, found := strings.Cut(kind, " IN "); found {
+		return plural(head) + " IN " + tail
+	}
+	if head, tail, found := strings.Cut(kind, " FOR "); found {
+		return head + " FOR " + tail
+	}
 	switch {
-	case strings.HasSuffix(kind, "POLICY"), strings.HasSuffix(kind, "REPOSITORY"):
+	case strings.HasSuffix(kind, "IES"), strings.HasSuffix(kind, "HISTORY"):
+		return kind
+	case strings.HasSuffix(kind, "Y") && !strings.HasSuffix(kind, "KEY") && !strings.HasSuffix(kind, "GATEWAY"):
 		return kind[:len(kind)-1] + "IES"
-	case strings.HasSuffix(kind, "INDEX"):
+	case strings.HasSuffix(kind, "INDEX"), strings.HasSuffix(kind, "CLASS"), strings.HasSuffix(kind, "BRANCH"):
 		return kind + "ES"
 	default:
 		return kind + "S"
 	}
 }
 
-// objectKind reads the longest kind of object that stands here.
+// objectKind reads the longest kind of object that stands here. A class of
+// Snowflake's own, such as SNOWFLAKE.ML.FORECAST, is a kind as well.
+// docs.snowflake.com/en/sql-reference/snowflake-db-classes
 func (p *parser) objectKind() string {
+	if p.at("SNOWFLAKE") && p.peek().Kind == token.Dot {
+		return p.objectName().Fold()
+	}
 	m := p.mark()
 	var best mark
 	kind, words := "", ""
-	for range 3 {
+	for range maxKindWords {
 		if p.tok.Kind != token.Ident {
 			break
 		}
@@ -69,23 +103,11 @@ func (p *parser) objectKind() string {
 // kindAhead reports whether a kind and then a name stand here, rather than a
 // name that is spelt like a kind.
 func (p *parser) kindAhead() bool {
-	m := p.mark()
-	defer p.reset(m)
-	if p.tok.Kind != token.Ident {
+	if p.tok.Kind != token.Ident || !kindHeads[strings.ToUpper(p.tok.Text(p.src))] {
 		return false
 	}
-	word := strings.ToUpper(p.tok.Text(p.src))
-	p.next()
-	return (p.tok.Kind == token.Ident || p.tok.Kind == token.QuotedIdent) && startsKind(word)
-}
-
-func startsKind(word string) bool {
-	for k := range objectKinds {
-		if k == word || strings.HasPrefix(k, word+" ") {
-			return true
-		}
-	}
-	return false
+	next := p.peek()
+	return next.Kind == token.QuotedIdent || next.Kind == token.Ident && next.Word != "STARTS" && next.Word != "LIMIT"
 }
 
 // modifiers are the words that may stand between CREATE and the kind.
@@ -93,8 +115,8 @@ var modifiers = []string{"LOCAL", "GLOBAL", "TEMPORARY", "TEMP", "VOLATILE", "TR
 
 func (p *parser) create() ast.Statement {
 	start := p.tok.Pos
-	p.expectWord("CREATE")
-	c := &ast.Create{OrReplace: p.acceptWord("OR", "REPLACE")}
+	c := &ast.Create{Define: p.oneOf("CREATE", "DEFINE") == "DEFINE"}
+	c.OrReplace = p.acceptWord("OR", "REPLACE")
 	if !c.OrReplace {
 		c.OrAlter = p.acceptWord("OR", "ALTER")
 	}
@@ -113,8 +135,8 @@ func (p *parser) create() ast.Statement {
 	if !c.IfNotExists {
 		c.IfNotExists = p.acceptWord("IF", "NOT", "EXISTS")
 	}
-	if p.tok.Kind == token.LParen && (strings.HasSuffix(c.Kind, "TABLE") || strings.HasSuffix(c.Kind, "VIEW")) && c.Kind != "SEMANTIC VIEW" {
-		c.Columns = parens(p, p.columnDef)
+	if p.tok.Kind == token.LParen && (strings.HasSuffix(c.Kind, "TABLE") || strings.HasSuffix(c.Kind, "VIEW")) && c.Kind != "SEMANTIC VIEW" && !p.startsQuery() {
+		c.Columns = p.columnDefs()
 	}
 	switch {
 	case p.acceptWord("LIKE"):
@@ -123,16 +145,38 @@ func (p *parser) create() ast.Statement {
 		c.Clone = p.objectName()
 		c.At = p.timeTravel()
 	}
-	c.Options = p.tokens(p.asQuery)
-	if p.asQuery() {
+	c.Options = p.tokens(p.bodyFollows)
+	switch {
+	case p.at("THEN"):
+		c.Options = p.then(c.Options)
+		c.Body = p.statement()
+	case p.asQuery():
 		p.expectWord("AS")
 		c.As = p.query()
+	case p.at("AS"):
+		p.next()
+		c.Body = p.statement()
 	}
 	c.Span = p.from(start)
 	return c
 }
 
-// asQuery reports whether AS and a query stand here; AS '…' is a body.
+// then adds the THEN of an alert to its options.
+func (p *parser) then(t *ast.Tokens) *ast.Tokens {
+	if t == nil {
+		p.expected("IF (EXISTS (…)) before THEN")
+	}
+	t.List = append(t.List, p.lexeme())
+	t.To = p.last
+	return t
+}
+
+// bodyFollows reports whether AS and a query or a statement stand here, or the
+// THEN of an alert. AS '…' is an option.
+func (p *parser) bodyFollows() bool {
+	return p.at("THEN") || p.asQuery() || p.at("AS") && isStatement(p.peek())
+}
+
 func (p *parser) asQuery() bool {
 	if !p.at("AS") {
 		return false
@@ -143,12 +187,26 @@ func (p *parser) asQuery() bool {
 	return p.atAny("SELECT", "WITH", "VALUES") || p.tok.Kind == token.LParen && p.startsQuery()
 }
 
+// columnDefs reads the columns of a table or a view; a comma may follow the
+// last.
+func (p *parser) columnDefs() []*ast.ColumnDef {
+	p.expect(token.LParen)
+	list := []*ast.ColumnDef{p.columnDef()}
+	for p.accept(token.Comma) && p.tok.Kind != token.RParen {
+		list = append(list, p.columnDef())
+	}
+	p.expect(token.RParen)
+	return list
+}
+
 // columnDef reads a column, or a constraint of the table.
 func (p *parser) columnDef() *ast.ColumnDef {
 	start := p.tok.Pos
 	d := &ast.ColumnDef{}
-	if !p.atAny("CONSTRAINT", "PRIMARY", "FOREIGN", "UNIQUE", "CHECK") {
-		d.Name = p.identifier()
+	if !p.atAny("CONSTRAINT", "PRIMARY", "FOREIGN", "UNIQUE", "CHECK") && !p.at("INDEX") {
+		d.Name = p.columnName()
+		d.Type = p.tryType()
+	} else if p.at("INDEX") && p.tryIndexColumn(d) {
 		d.Type = p.tryType()
 	}
 	for {
@@ -160,12 +218,31 @@ func (p *parser) columnDef() *ast.ColumnDef {
 			p.next()
 			d.Default = p.sum()
 			continue
+		case p.at("AS") && p.peek().Kind == token.LParen && d.As == nil:
+			p.next()
+			p.expect(token.LParen)
+			d.As = p.expr()
+			p.expect(token.RParen)
+			continue
 		}
 		break
 	}
 	d.Options = p.tokens(func() bool { return p.tok.Kind == token.Comma })
 	d.Span = p.from(start)
 	return d
+}
+
+// tryIndexColumn reads a column that is called INDEX, unless an index of a
+// hybrid table stands here: INDEX name (…).
+func (p *parser) tryIndexColumn(d *ast.ColumnDef) bool {
+	m := p.mark()
+	d.Name = p.columnName()
+	if p.tok.Kind == token.Ident && p.peek().Kind == token.LParen && !typeNames[strings.ToUpper(p.tok.Text(p.src))] {
+		d.Name = nil
+		p.reset(m)
+		return false
+	}
+	return true
 }
 
 func (p *parser) drop() ast.Statement {
@@ -176,10 +253,8 @@ func (p *parser) drop() ast.Statement {
 	if !d.IfExists {
 		d.IfExists = p.acceptWord("IF", "EXISTS")
 	}
-	if p.tok.Kind == token.LParen {
-		d.Types = p.tokens(func() bool { return p.atAny("CASCADE", "RESTRICT") })
-	}
-	if p.atAny("CASCADE", "RESTRICT") {
+	d.Types = p.argumentTypes()
+	if p.atAny("CASCADE", "RESTRICT", "PURGE", "FORCE") {
 		d.Option = p.tok.Word
 		p.next()
 	}
@@ -187,12 +262,19 @@ func (p *parser) drop() ast.Statement {
 	return d
 }
 
+// alterWords are what ALTER does to an object whose name may be left out.
+var alterWords = []string{"SET", "UNSET", "RENAME", "DROP", "ADD", "REMOVE", "SUSPEND", "RESUME", "ABORT", "MODIFY", "ENABLE"}
+
 func (p *parser) alter() ast.Statement {
 	start := p.tok.Pos
 	p.expectWord("ALTER")
 	a := &ast.Alter{Kind: p.objectKind(), IfExists: p.acceptWord("IF", "EXISTS")}
-	if a.Kind != "SESSION" && a.Kind != "ACCOUNT" {
+	if named := !p.atAny(alterWords...); named || !nameless(a.Kind) {
 		a.Name = p.objectName()
+		for a.Kind == "DYNAMIC TABLE" && p.accept(token.Comma) {
+			a.More = append(a.More, p.objectName())
+		}
+		a.Types = p.argumentTypes()
 	}
 	if p.tok.Kind != token.Ident {
 		p.expected("what to alter")
@@ -203,7 +285,7 @@ func (p *parser) alter() ast.Statement {
 	case a.Action == "RENAME" && p.acceptWord("TO"), a.Action == "SWAP" && p.acceptWord("WITH"):
 		a.What = map[string]string{"RENAME": "TO", "SWAP": "WITH"}[a.Action]
 		a.To = p.objectName()
-	case table && a.Action == "ADD" && !p.atAny("CONSTRAINT", "PRIMARY", "FOREIGN", "UNIQUE", "CHECK", "ROW", "SEARCH", "AGGREGATION"):
+	case table && a.Action == "ADD" && p.tok.Kind != token.LParen && !p.partOfTable():
 		if p.acceptWord("COLUMN") {
 			a.What = "COLUMN"
 		}
@@ -211,14 +293,45 @@ func (p *parser) alter() ast.Statement {
 			a.What = "COLUMN IF NOT EXISTS"
 		}
 		a.Columns = commaList(p, p.columnDef)
-	case table && a.Action == "DROP" && p.acceptWord("COLUMN"):
-		a.What = "COLUMN"
+	case table && a.Action == "DROP" && !p.partOfTable():
+		if p.acceptWord("COLUMN") {
+			a.What = "COLUMN"
+		}
 		if p.acceptWord("IF", "EXISTS") {
 			a.What = "COLUMN IF EXISTS"
 		}
-		a.Drops = commaList(p, p.identifier)
+		a.Drops = commaList(p, p.columnName)
 	}
 	a.Options = p.rest()
 	a.Span = p.from(start)
 	return a
+}
+
+// nameless reports whether ALTER may leave the name of such an object out and
+// mean the current one.
+func nameless(kind string) bool {
+	switch kind {
+	case "SESSION", "ACCOUNT", "ORGANIZATION ACCOUNT", "WAREHOUSE", "USER":
+		return true
+	default:
+		return false
+	}
+}
+
+// partOfTable reports whether what is added to a table or dropped from it is
+// anything but a column.
+func (p *parser) partOfTable() bool {
+	switch p.tok.Word {
+	case "CONSTRAINT", "PRIMARY", "FOREIGN", "UNIQUE", "CHECK":
+		return true
+	case "ROW", "AGGREGATION", "JOIN", "PROJECTION", "STORAGE", "SEARCH", "CLUSTERING", "DATA", "PARTITION", "ALL", "CONTACT", "FILES":
+		next := p.peek()
+		switch next.Word {
+		case "ACCESS", "POLICY", "LIFECYCLE", "OPTIMIZATION", "KEY", "METRIC", "COLUMN", "ROW":
+			return true
+		}
+		return p.at("PARTITION") || p.at("FILES") && next.Kind == token.LParen
+	default:
+		return false
+	}
 }

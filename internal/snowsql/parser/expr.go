@@ -2,6 +2,7 @@ package parser
 
 import (
 	"strings"
+	"unicode"
 
 	"querywarden/internal/snowsql/ast"
 	"querywarden/internal/snowsql/token"
@@ -63,9 +64,13 @@ func (p *parser) comparison() ast.Expr {
 			if p.atAny("ANY", "ALL", "SOME") && p.peek().Kind == token.LParen {
 				q := &ast.Quantified{Op: op, X: x, Quantifier: p.tok.Word}
 				p.next()
-				p.expect(token.LParen)
-				q.Query = p.query()
-				p.expect(token.RParen)
+				if p.startsQuery() {
+					p.expect(token.LParen)
+					q.Query = p.query()
+					p.expect(token.RParen)
+				} else {
+					q.List = parens(p, p.expr)
+				}
 				q.Span = p.from(start)
 				x = q
 				continue
@@ -326,16 +331,18 @@ func (p *parser) object() ast.Expr {
 	for p.tok.Kind != token.RBrace {
 		fieldStart := p.tok.Pos
 		f := &ast.ObjectField{}
-		if p.tok.Kind == token.Star {
-			if p.peek().Kind == token.Star {
-				p.next()
-				p.next()
-				f.Value = p.postfix()
-			} else {
-				f.Value = p.star(nil, fieldStart)
-				p.fail("expected 'key': value, found {*}")
+		switch {
+		case p.tok.Kind == token.Star && p.peek().Kind == token.Star:
+			p.next()
+			p.next()
+			f.Value = p.postfix()
+		case p.tok.Kind != token.String && p.tok.Kind != token.Dollar:
+			star, ok := p.postfix().(*ast.Star)
+			if !ok {
+				p.fail("expected 'key': value")
 			}
-		} else {
+			f.Value = star
+		default:
 			f.Key = p.stringLiteral()
 			p.expect(token.Colon)
 			f.Value = p.expr()
@@ -449,6 +456,9 @@ func (p *parser) word() ast.Expr {
 			t := &ast.TypedLiteral{Type: p.tok.Word}
 			p.next()
 			t.Value = p.stringLiteral().Value
+			if t.Type == "INTERVAL" && !strings.ContainsFunc(t.Value, unicode.IsLetter) {
+				t.Unit = p.intervalUnit()
+			}
 			t.Span = p.from(start)
 			return t
 		}
@@ -462,6 +472,23 @@ func (p *parser) word() ast.Expr {
 	}
 	return p.nameOrCall()
 }
+
+// intervalUnit reads DAY, YEAR TO MONTH and their like.
+// docs.snowflake.com/en/sql-reference/data-types-datetime
+func (p *parser) intervalUnit() string {
+	for _, from := range intervalUnits {
+		if !p.acceptWord(from) {
+			continue
+		}
+		if p.acceptWord("TO") {
+			return from + " TO " + p.oneOf(intervalUnits...)
+		}
+		return from
+	}
+	return ""
+}
+
+var intervalUnits = []string{"YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"}
 
 func (p *parser) tableArg(start token.Pos) ast.Expr {
 	a := &ast.TableArg{}
@@ -511,6 +538,12 @@ func (p *parser) cast() ast.Expr {
 	c.X = p.expr()
 	p.expectWord("AS")
 	c.Type = p.dataType()
+	for p.atAny("RENAME", "ADD") {
+		c.Options = strings.TrimPrefix(c.Options+" "+p.tok.Word+" FIELDS", " ")
+		p.next()
+		p.expectWord("FIELDS")
+		p.accept(token.Comma)
+	}
 	p.expect(token.RParen)
 	c.Span = p.from(start)
 	return c
@@ -577,7 +610,7 @@ func (p *parser) nameOrCall() ast.Expr {
 	if next := p.peek().Kind; next == token.LParen && callableWord(p.tok.Word) {
 		first = p.anyWord()
 	} else {
-		first = p.identifier()
+		first = p.columnName()
 	}
 	if p.tok.Kind == token.Arrow {
 		p.next()
@@ -606,8 +639,15 @@ func (p *parser) nameOrCall() ast.Expr {
 		p.next()
 		parts = append(parts, p.anyWord())
 	}
-	if p.tok.Kind == token.LParen {
+	switch {
+	case p.tok.Kind == token.LParen && !p.outerMark():
 		return p.call(&ast.ObjectName{Span: p.from(start), Parts: parts})
+	case p.tok.Kind == token.Bang:
+		m := &ast.Method{Object: &ast.ObjectName{Span: p.from(start), Parts: parts}}
+		p.next()
+		m.Call = p.call(p.objectName())
+		m.Span = p.from(start)
+		return m
 	}
 	if p.tok.Kind == token.FatArrow && len(parts) == 1 {
 		p.next()
@@ -617,7 +657,20 @@ func (p *parser) nameOrCall() ast.Expr {
 	if len(parts) > 4 {
 		p.failAs(Syntax, start, "a column's name has at most four parts")
 	}
-	return &ast.ColumnRef{Span: p.from(start), Parts: parts}
+	ref := &ast.ColumnRef{Span: p.from(start), Parts: parts}
+	if p.tok.Kind == token.LParen { // an outer mark, as seen above
+		p.next()
+		p.next()
+		p.next()
+		return &ast.OuterRef{Span: p.from(start), X: ref}
+	}
+	return ref
+}
+
+// outerMark reports whether (+) stands here.
+func (p *parser) outerMark() bool {
+	ahead := *p.scan
+	return ahead.Next().Kind == token.Plus && ahead.Next().Kind == token.RParen
 }
 
 // callableWord reports whether a word that is reserved elsewhere may be the
@@ -686,10 +739,35 @@ func (p *parser) argument() ast.Expr {
 		q := p.query()
 		return &ast.Subquery{Span: p.from(start), Query: q}
 	}
-	if p.tok.Kind == token.Ident && p.peek().Kind == token.FatArrow {
-		return p.namedArg()
+	if p.tok.Kind == token.Ident {
+		switch next := p.peek(); {
+		case next.Kind == token.FatArrow:
+			return p.namedArg()
+		case next.Kind == token.Ident && next.Word != "":
+			if l := p.typedLambda(); l != nil {
+				return l
+			}
+		}
 	}
 	return p.expr()
+}
+
+// typedLambda reads x type -> body, nil if none stands here.
+func (p *parser) typedLambda() ast.Expr {
+	m, start := p.mark(), p.tok.Pos
+	l := &ast.Lambda{Params: []*ast.Ident{p.tryIdentifier()}}
+	if l.Params[0] == nil {
+		return nil
+	}
+	t := p.tryType()
+	if t == nil || !p.accept(token.Arrow) {
+		p.reset(m)
+		return nil
+	}
+	l.Types = []*ast.Type{t}
+	l.Body = p.expr()
+	l.Span = p.from(start)
+	return l
 }
 
 func (p *parser) window() *ast.Window {
@@ -757,7 +835,7 @@ var typeNames = map[string]bool{
 	"NVARCHAR2": true, "STRING": true, "TEXT": true, "BINARY": true, "VARBINARY": true, "BOOLEAN": true, "DATE": true,
 	"DATETIME": true, "TIME": true, "TIMESTAMP": true, "TIMESTAMP_LTZ": true, "TIMESTAMP_NTZ": true, "TIMESTAMP_TZ": true,
 	"TIMESTAMPLTZ": true, "TIMESTAMPNTZ": true, "TIMESTAMPTZ": true, "VARIANT": true, "OBJECT": true, "ARRAY": true,
-	"MAP": true, "VECTOR": true, "GEOGRAPHY": true, "GEOMETRY": true, "FILE": true, "UUID": true, "TABLE": true,
+	"MAP": true, "VECTOR": true, "GEOGRAPHY": true, "GEOMETRY": true, "FILE": true, "UUID": true, "TABLE": true, "INTERVAL": true,
 }
 
 func (p *parser) tryType() *ast.Type {
@@ -772,6 +850,10 @@ func (p *parser) tryType() *ast.Type {
 	t := &ast.Type{Name: name}
 	p.next()
 	switch name {
+	case "INTERVAL":
+		if unit := p.intervalUnit(); unit != "" {
+			t.Name += " " + unit
+		}
 	case "DOUBLE":
 		p.acceptWord("PRECISION")
 	case "CHAR", "CHARACTER", "NCHAR":

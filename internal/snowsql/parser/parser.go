@@ -394,6 +394,25 @@ func (p *parser) anyWord() *ast.Ident {
 	return id
 }
 
+// columnName takes an identifier where a column can stand alone: words that
+// are reserved for joins name a column there.
+// docs.snowflake.com/en/sql-reference/reserved-keywords
+func (p *parser) columnName() *ast.Ident {
+	if p.tok.Kind == token.Ident && token.NamesColumn(p.tok.Word) {
+		return p.anyWord()
+	}
+	return p.identifier()
+}
+
+// relationName takes the name of a relation in FROM: words that are reserved
+// for expressions name one there.
+func (p *parser) relationName() *ast.ObjectName {
+	if p.tok.Kind == token.Ident && token.NamesRelation(p.tok.Word) && p.peek().Kind != token.LParen {
+		return p.nameBehind(p.anyWord())
+	}
+	return p.objectName()
+}
+
 // objectName takes a, a.b, a.b.c, a..c or IDENTIFIER(…).
 func (p *parser) objectName() *ast.ObjectName {
 	start := p.tok.Pos
@@ -406,7 +425,13 @@ func (p *parser) objectName() *ast.ObjectName {
 		n.Span = p.from(start)
 		return n
 	}
-	n.Parts = append(n.Parts, p.identifier())
+	return p.nameBehind(p.identifier())
+}
+
+// nameBehind takes the parts of a name behind its first.
+func (p *parser) nameBehind(first *ast.Ident) *ast.ObjectName {
+	start := first.From
+	n := &ast.ObjectName{Parts: []*ast.Ident{first}}
 	for p.tok.Kind == token.Dot {
 		p.next()
 		if p.tok.Kind == token.Dot && len(n.Parts) == 1 {

@@ -181,7 +181,7 @@ func (p *parser) selectQuery() *ast.Select {
 func (p *parser) selectItems() []*ast.SelectItem {
 	items := []*ast.SelectItem{p.selectItem()}
 	for p.accept(token.Comma) {
-		if p.atAny("FROM", "INTO") || p.tok.Kind == token.EOF || p.tok.Kind == token.Semicolon || p.tok.Kind == token.RParen {
+		if p.atAny("FROM", "INTO", "WHERE", "UNION", "EXCEPT", "MINUS", "INTERSECT", "ORDER", "LIMIT", "GROUP") || p.tok.Kind == token.EOF || p.tok.Kind == token.Semicolon || p.tok.Kind == token.RParen {
 			break
 		}
 		items = append(items, p.selectItem())
@@ -332,7 +332,8 @@ func (p *parser) tail(t *ast.Tail) bool {
 		t.Offset = p.expr()
 		p.rowWord()
 	}
-	if t.Limit == nil && p.acceptWord("FETCH") {
+	if t.Limit == nil && p.at("FETCH") {
+		p.next()
 		found = true
 		if !p.acceptWord("FIRST") {
 			p.acceptWord("NEXT")
@@ -340,6 +341,16 @@ func (p *parser) tail(t *ast.Tail) bool {
 		t.Limit = p.expr()
 		p.rowWord()
 		p.acceptWord("ONLY")
+	}
+	if p.acceptWord("FOR", "UPDATE") {
+		found = true
+		t.Lock = "FOR UPDATE"
+		switch {
+		case p.acceptWord("NOWAIT"):
+			t.Lock += " NOWAIT"
+		case p.acceptWord("WAIT"):
+			t.Lock += " WAIT " + p.number()
+		}
 	}
 	return found
 }
@@ -399,8 +410,25 @@ func (p *parser) relation() ast.Relation {
 			j.Using = parens(p, p.identifier)
 		}
 		j.Span = p.from(start)
-		left = j
+		left = p.nested(j)
 	}
+}
+
+// nested reads the further ONs of a JOIN b JOIN c ON … ON …, in which the last
+// one belongs to the first JOIN.
+func (p *parser) nested(j *ast.Join) *ast.Join {
+	for p.at("ON") {
+		first, ok := j.Left.(*ast.Join)
+		if !ok || first.On != nil || first.Using != nil || first.Natural || first.Kind == ast.CrossJoin || first.Kind == ast.AsofJoin {
+			return j
+		}
+		p.next()
+		inner := *j
+		inner.Left, inner.From = first.Right, first.Right.Pos()
+		on := p.expr()
+		j = &ast.Join{Span: p.from(first.From), Kind: first.Kind, Directed: first.Directed, Left: first.Left, Right: &ast.Group{Span: inner.Span, Relation: &inner}, On: on}
+	}
+	return j
 }
 
 // joinHead reads [NATURAL] [INNER|LEFT|…] [OUTER] JOIN, or nothing.
@@ -442,6 +470,10 @@ func (p *parser) relationTerm() ast.Relation {
 			r = p.pivot(r, start)
 		case p.at("UNPIVOT"):
 			r = p.unpivot(r, start)
+		case p.at("MATCH_RECOGNIZE"):
+			r = p.matchRecognize(r, start)
+		case p.at("RESAMPLE") && p.peek().Kind == token.LParen:
+			r = p.resample(r, start)
 		default:
 			return r
 		}
@@ -458,6 +490,14 @@ func (p *parser) relationPrimary() ast.Relation {
 		return p.stageRelation(start)
 	case p.tok.Kind == token.String && len(p.tok.Text(p.src)) > 2 && p.tok.Text(p.src)[1] == '@':
 		return p.stageRelation(start)
+	case p.tok.Kind == token.Positional:
+		r := &ast.ResultRel{N: p.tok.Text(p.src)[1:]}
+		p.next()
+		r.Alias = p.relationAlias()
+		r.Span = p.from(start)
+		return r
+	case p.at("SEMANTIC_VIEW") && p.peek().Kind == token.LParen:
+		return p.semanticView(start)
 	case p.at("VALUES"):
 		d := &ast.Derived{Lateral: lateral, Query: p.values()}
 		d.Alias = p.relationAlias()
@@ -470,7 +510,7 @@ func (p *parser) relationPrimary() ast.Relation {
 		p.expect(token.RParen)
 		return p.endTableFunc(f, start)
 	}
-	name := p.objectName()
+	name := p.relationName()
 	if p.tok.Kind == token.LParen && name.Dynamic == nil {
 		return p.endTableFunc(&ast.TableFunc{Lateral: lateral, Call: p.call(name)}, start)
 	}
@@ -679,7 +719,7 @@ func (p *parser) pivot(source ast.Relation, start token.Pos) ast.Relation {
 	p.expect(token.LParen)
 	v := &ast.Pivot{Source: source, Aggs: commaList(p, p.selectItem)}
 	p.expectWord("FOR")
-	v.Column = []*ast.Ident{p.identifier()}
+	v.Column = []*ast.Ident{p.columnName()}
 	for p.accept(token.Dot) {
 		v.Column = append(v.Column, p.anyWord())
 	}
@@ -695,7 +735,7 @@ func (p *parser) pivot(source ast.Relation, start token.Pos) ast.Relation {
 			v.Any = commaList(p, p.orderItem)
 		}
 	default:
-		v.In = commaList(p, p.selectItem)
+		v.In = commaList(p, p.pivotItem)
 	}
 	p.expect(token.RParen)
 	if p.acceptWord("DEFAULT") {
@@ -708,6 +748,21 @@ func (p *parser) pivot(source ast.Relation, start token.Pos) ast.Relation {
 	v.Alias = p.relationAlias()
 	v.Span = p.from(start)
 	return v
+}
+
+// pivotItem reads a value or a column with its alias, which may be a string.
+func (p *parser) pivotItem() *ast.SelectItem {
+	start := p.tok.Pos
+	item := &ast.SelectItem{Expr: p.expr()}
+	if p.at("AS") && p.peek().Kind == token.String {
+		p.next()
+		t := p.tok
+		item.Alias = &ast.Ident{Span: ast.Span{From: t.Pos, To: t.End}, Name: p.stringLiteral().Value, Quoted: true}
+	} else {
+		item.Alias = p.alias()
+	}
+	item.Span = p.from(start)
+	return item
 }
 
 func (p *parser) unpivot(source ast.Relation, start token.Pos) ast.Relation {
@@ -724,7 +779,7 @@ func (p *parser) unpivot(source ast.Relation, start token.Pos) ast.Relation {
 	p.expectWord("FOR")
 	u.Name = p.identifier()
 	p.expectWord("IN")
-	u.In = parens(p, p.selectItem)
+	u.In = parens(p, p.pivotItem)
 	p.expect(token.RParen)
 	u.Alias = p.relationAlias()
 	u.Span = p.from(start)

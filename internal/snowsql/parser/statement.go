@@ -5,11 +5,31 @@ import (
 	"querywarden/internal/snowsql/token"
 )
 
-// statement reads one statement up to its semicolon, which it leaves.
+// statement reads one statement, or several with ->> between them, up to a
+// semicolon, which it leaves. docs.snowflake.com/en/sql-reference/operators-flow
 func (p *parser) statement() ast.Statement {
 	p.enter()
 	defer p.leave()
 	start := p.tok.Pos
+	first := p.single()
+	if p.tok.Kind != token.Pipe {
+		return first
+	}
+	pipe := &ast.Pipe{Stages: []ast.Statement{first}}
+	for p.accept(token.Pipe) {
+		pipe.Stages = append(pipe.Stages, p.single())
+	}
+	pipe.Span = p.from(start)
+	return pipe
+}
+
+func (p *parser) single() ast.Statement {
+	start := p.tok.Pos
+	if p.at("WITH") {
+		if c := p.callWith(); c != nil {
+			return c
+		}
+	}
 	if p.tok.Kind == token.LParen || p.atAny("SELECT", "WITH", "VALUES") {
 		q := p.query()
 		return &ast.QueryStmt{Span: p.from(start), Query: q}
@@ -30,13 +50,14 @@ func (p *parser) statement() ast.Statement {
 		t := &ast.Truncate{IfExists: p.acceptWord("IF", "EXISTS"), Name: p.objectName()}
 		t.Span = p.from(start)
 		return t
-	case "CREATE":
+	case "CREATE", "DEFINE":
 		return p.create()
 	case "DROP":
 		return p.drop()
 	case "UNDROP":
 		p.next()
 		u := &ast.Undrop{Kind: p.objectKind(), Name: p.objectName()}
+		u.Options = p.rest()
 		u.Span = p.from(start)
 		return u
 	case "ALTER":
@@ -61,19 +82,11 @@ func (p *parser) statement() ast.Statement {
 	case "GRANT", "REVOKE":
 		g := &ast.Grant{Revoke: p.at("REVOKE")}
 		p.next()
-		g.Rest = p.needRest("privileges or roles")
+		g.Rest = p.privileges()
 		g.Span = p.from(start)
 		return g
 	case "CALL":
-		p.next()
-		c := &ast.CallStmt{Call: p.call(p.objectName())}
-		if p.acceptWord("INTO") {
-			p.expect(token.Colon)
-			at := p.last
-			c.Into = &ast.Param{Name: p.anyWord().Name, Span: p.from(at)}
-		}
-		c.Span = p.from(start)
-		return c
+		return p.callStmt()
 	case "EXECUTE":
 		return p.execute()
 	case "COPY":
@@ -96,70 +109,56 @@ func (p *parser) statement() ast.Statement {
 		e.Span = p.from(start)
 		return e
 	}
+	if s := p.scriptStatement(); s != nil {
+		return s
+	}
 	p.expected("a statement")
 	return nil
 }
 
-// rest keeps the tokens up to the end of the statement, nil if there are none.
-func (p *parser) rest() *ast.Tokens { return p.tokens(func() bool { return false }) }
-
-// needRest is like rest where something has to follow.
-func (p *parser) needRest(what string) *ast.Tokens {
-	t := p.rest()
-	if t == nil {
-		p.expected(what)
-	}
-	return t
-}
-
-// tokens keeps tokens until one, outside of parentheses, at which stop says
-// so, or the statement ends.
-func (p *parser) tokens(stop func() bool) *ast.Tokens {
+// callStmt reads CALL procedure(…) [INTO variable].
+func (p *parser) callStmt() *ast.CallStmt {
 	start := p.tok.Pos
-	t := &ast.Tokens{}
-	for depth := 0; ; {
-		switch p.tok.Kind {
-		case token.EOF, token.Semicolon:
-			if depth > 0 {
-				p.expected(")")
-			}
-			return p.endTokens(t, start)
-		case token.Illegal:
-			p.expected("an option")
-		case token.LParen:
-			depth++
-		case token.RParen:
-			if depth--; depth < 0 {
-				return p.endTokens(t, start)
-			}
-		}
-		if depth == 0 && stop() {
-			return p.endTokens(t, start)
-		}
-		t.List = append(t.List, p.lexeme())
+	p.expectWord("CALL")
+	c := &ast.CallStmt{}
+	name := p.objectName()
+	if p.accept(token.Bang) {
+		m := &ast.Method{Object: name, Call: p.call(p.objectName())}
+		m.Span = p.from(name.From)
+		c.Call = m
+	} else {
+		c.Call = p.call(name)
 	}
+	if p.acceptWord("INTO") {
+		at := p.tok.Pos
+		p.accept(token.Colon)
+		c.Into = &ast.Param{Name: p.anyWord().Name, Span: p.from(at)}
+	}
+	c.Span = p.from(start)
+	return c
 }
 
-func (p *parser) endTokens(t *ast.Tokens, start token.Pos) *ast.Tokens {
-	if len(t.List) == 0 {
-		return nil
+// callWith reads WITH name AS PROCEDURE … CALL name(…), nil if WITH begins a
+// query. docs.snowflake.com/en/sql-reference/sql/call-with
+func (p *parser) callWith() ast.Statement {
+	m, start := p.mark(), p.tok.Pos
+	var list []*ast.Declaration
+	for p.expectWord("WITH"); ; p.expect(token.Comma) {
+		d := &ast.Declaration{Kind: ast.ProcedureDeclaration, Span: ast.Span{From: p.tok.Pos}}
+		if d.Name = p.tryIdentifier(); d.Name == nil || !p.acceptWord("AS", "PROCEDURE") {
+			p.reset(m)
+			return nil
+		}
+		d.Rest = p.tokens(func() bool { return p.at("CALL") || p.tok.Kind == token.Comma })
+		d.Span = p.from(d.From)
+		if list = append(list, d); p.at("CALL") {
+			break
+		}
 	}
-	t.Span = p.from(start)
-	return t
-}
-
-// lexeme takes any token as it is.
-func (p *parser) lexeme() ast.Lexeme {
-	t := p.tok
-	switch t.Kind {
-	case token.String, token.Dollar:
-		return ast.Lexeme{Kind: t.Kind, Text: p.stringLiteral().Value}
-	case token.QuotedIdent:
-		return ast.Lexeme{Kind: t.Kind, Text: p.anyWord().Name}
-	default:
-		p.next()
-		return ast.Lexeme{Kind: t.Kind, Text: t.Text(p.src)}
-	}
+	c := p.callStmt()
+	c.With = list
+	c.Span = p.from(start)
+	return c
 }
 
 func (p *parser) insert() ast.Statement {
@@ -318,8 +317,15 @@ func (p *parser) show() ast.Statement {
 	if p.acceptWord("LIKE") {
 		s.Like = p.stringLiteral()
 	}
-	if p.acceptWord("IN") {
-		if p.atAny("ACCOUNT", "DATABASE", "SCHEMA", "TABLE", "VIEW") {
+	if p.atAny("IN", "ON", "OF", "TO") {
+		s.Link = p.tok.Word
+		p.next()
+		if p.kindAhead() {
+			s.Scope = p.objectKind()
+		} else if p.at("ACCOUNT") {
+			s.Scope = "ACCOUNT"
+			p.next()
+		} else if p.atAny("DATABASE", "SCHEMA") && p.lastOfShow() {
 			s.Scope = p.tok.Word
 			p.next()
 		}
@@ -332,14 +338,35 @@ func (p *parser) show() ast.Statement {
 	return s
 }
 
+// lastOfShow reports whether the current word ends the scope of a SHOW: IN
+// SCHEMA without a name is the current one.
+func (p *parser) lastOfShow() bool {
+	switch next := p.peek(); next.Kind {
+	case token.EOF, token.Semicolon, token.Pipe:
+		return true
+	default:
+		return next.Word == "STARTS" || next.Word == "LIMIT"
+	}
+}
+
 func (p *parser) describe() ast.Statement {
 	start := p.tok.Pos
 	p.next()
 	d := &ast.Describe{Kind: "TABLE"}
-	if p.kindAhead() {
-		d.Kind = p.objectKind()
+	switch {
+	case p.acceptWord("RESULT"):
+		d.Kind = "RESULT"
+		d.Result = p.primary()
+	case p.acceptWord("SEARCH", "OPTIMIZATION", "ON"):
+		d.Kind = "SEARCH OPTIMIZATION ON"
+		d.Name = p.objectName()
+	default:
+		if p.kindAhead() {
+			d.Kind = p.objectKind()
+		}
+		d.Name = p.objectName()
+		d.Types = p.argumentTypes()
 	}
-	d.Name = p.objectName()
 	d.Options = p.rest()
 	d.Span = p.from(start)
 	return d
@@ -354,17 +381,20 @@ func (p *parser) use() ast.Statement {
 		u.Kind = "SECONDARY ROLES"
 		if p.atAny("ALL", "NONE") {
 			id := p.anyWord()
-			u.Name = &ast.ObjectName{Span: id.Span, Parts: []*ast.Ident{id}}
+			u.Names = []*ast.ObjectName{{Span: id.Span, Parts: []*ast.Ident{id}}}
 			u.Span = p.from(start)
 			return u
 		}
-	case p.atAny("ROLE", "WAREHOUSE", "DATABASE", "SCHEMA"):
+		u.Names = commaList(p, p.objectName)
+		u.Span = p.from(start)
+		return u
+	case p.atAny("ROLE", "WAREHOUSE", "DATABASE", "SCHEMA", "CATALOG"):
 		if k := p.peek().Kind; k == token.Ident || k == token.QuotedIdent {
 			u.Kind = p.tok.Word
 			p.next()
 		}
 	}
-	u.Name = p.objectName()
+	u.Names = []*ast.ObjectName{p.objectName()}
 	u.Span = p.from(start)
 	return u
 }
@@ -376,7 +406,9 @@ func (p *parser) set() ast.Statement {
 	if p.tok.Kind == token.LParen {
 		s.Names = parens(p, p.identifier)
 		p.expect(token.Equal)
-		s.Values = parens(p, p.expr)
+		p.expect(token.LParen)
+		s.Values = commaList(p, p.argument)
+		p.expect(token.RParen)
 	} else {
 		s.Names = []*ast.Ident{p.identifier()}
 		p.expect(token.Equal)
@@ -415,56 +447,35 @@ func (p *parser) transaction() ast.Statement {
 	return t
 }
 
-// block keeps a scripting block up to the END that closes it.
-func (p *parser) block() ast.Statement {
-	start := p.tok.Pos
-	t := &ast.Tokens{}
-	depth := 0
-	for opens := true; ; {
-		switch p.tok.Kind {
-		case token.EOF, token.Illegal:
-			p.expected("END")
-		}
-		word := p.tok.Word
-		if p.tok.Kind != token.Ident {
-			word = ""
-		}
-		switch word {
-		case "BEGIN", "CASE":
-			depth++
-		case "IF", "FOR", "WHILE", "LOOP", "REPEAT":
-			if opens {
-				depth++
-			}
-		case "END":
-			depth--
-		}
-		opens = p.tok.Kind == token.Semicolon || word == "BEGIN" || word == "THEN" || word == "ELSE" || word == "DO" || word == "LOOP"
-		t.List = append(t.List, p.lexeme())
-		if word == "END" {
-			if p.atAny("IF", "FOR", "WHILE", "LOOP", "REPEAT", "CASE") {
-				t.List = append(t.List, p.lexeme())
-			}
-			if depth <= 0 {
-				t.Span = p.from(start)
-				return &ast.Block{Span: p.from(start), Tokens: t}
-			}
-		}
-	}
-}
-
 func (p *parser) execute() ast.Statement {
 	start := p.tok.Pos
 	p.expectWord("EXECUTE")
 	e := &ast.Execute{}
-	switch e.What = p.oneOf("IMMEDIATE", "TASK", "ALERT", "NOTEBOOK", "JOB", "DBT"); e.What {
+	switch e.What = p.oneOf("IMMEDIATE", "TASK", "ALERT", "NOTEBOOK", "JOB", "DBT", "DCM", "MANAGED", "SERVICE"); e.What {
 	case "IMMEDIATE":
 		if p.acceptWord("FROM") {
 			e.What = "IMMEDIATE FROM"
+			e.Code = p.primary()
+			break
 		}
-		e.Code = p.primary()
+		e.Code = p.expr()
+		if p.acceptWord("USING") {
+			e.Using = parens(p, p.expr)
+		}
 	case "TASK", "ALERT", "NOTEBOOK":
+		if e.What == "NOTEBOOK" && p.acceptWord("PROJECT") {
+			e.What = "NOTEBOOK PROJECT"
+		}
 		e.Name = p.objectName()
+	case "JOB":
+		p.expectWord("SERVICE")
+		e.What = "JOB SERVICE"
+	case "DBT", "DCM":
+		p.expectWord("PROJECT")
+		e.What += " PROJECT"
+		if p.tok.Kind == token.Ident || p.tok.Kind == token.QuotedIdent {
+			e.Name = p.objectName()
+		}
 	}
 	e.Options = p.rest()
 	e.Span = p.from(start)
@@ -473,8 +484,9 @@ func (p *parser) execute() ast.Statement {
 
 func (p *parser) copyInto() ast.Statement {
 	start := p.tok.Pos
-	p.expectWord("COPY", "INTO")
-	c := &ast.Copy{}
+	p.expectWord("COPY")
+	c := &ast.Copy{Files: p.acceptWord("FILES")}
+	p.expectWord("INTO")
 	if p.tok.Kind == token.Stage || p.tok.Kind == token.String {
 		c.Location = p.location()
 	} else {
@@ -515,6 +527,7 @@ func (p *parser) comment() ast.Statement {
 	p.expectWord("ON")
 	c.Kind = p.objectKind()
 	c.Name = p.objectName()
+	c.Types = p.argumentTypes()
 	p.expectWord("IS")
 	c.Text = p.stringLiteral()
 	c.Span = p.from(start)

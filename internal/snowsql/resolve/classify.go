@@ -86,9 +86,17 @@ func Classify(stmt ast.Statement) (policy.Class, string) {
 		return policy.Procedural, "CALL"
 	case *ast.Execute:
 		return policy.Procedural, "EXECUTE " + s.What
+	case *ast.Pipe:
+		return gravest(s.Stages, policy.Read, "SELECT")
 	case *ast.Block:
-		return policy.Procedural, "BEGIN … END"
+		return inside(s, "BEGIN … END")
+	case *ast.Declaration, *ast.Assign, *ast.If, *ast.CaseStmt, *ast.For, *ast.While, *ast.Repeat, *ast.Loop, *ast.Jump, *ast.Return,
+		*ast.CursorStmt, *ast.Await, *ast.Async:
+		return inside(s, "a statement of a script")
 	case *ast.Copy:
+		if s.Files {
+			return policy.Stage, "COPY FILES"
+		}
 		if s.Table != nil {
 			return policy.Write, "COPY INTO"
 		}
@@ -100,27 +108,71 @@ func Classify(stmt ast.Statement) (policy.Class, string) {
 	}
 }
 
+// gravest names several statements by the gravest of them.
+func gravest(list []ast.Statement, class policy.Class, command string) (policy.Class, string) {
+	for _, s := range list {
+		if c, verb := Classify(s); Graver(c, class) {
+			class, command = c, verb
+		}
+	}
+	return class, command
+}
+
+// inside classes a script: code, or what is graver in it.
+func inside(script ast.Statement, command string) (policy.Class, string) {
+	class := policy.Procedural
+	for _, s := range Inner(script) {
+		if c, verb := Classify(s); Graver(c, class) {
+			class, command = c, verb
+		}
+	}
+	return class, command
+}
+
+// Inner returns the statements that stand directly inside of a statement: of a
+// script, a task's body, a parenthesis behind :=.
+func Inner(stmt ast.Statement) []ast.Statement {
+	var list []ast.Statement
+	ast.Inspect(stmt, func(n ast.Node) bool {
+		s, ok := n.(ast.Statement)
+		if !ok || n == ast.Node(stmt) {
+			return true
+		}
+		list = append(list, s)
+		return false
+	})
+	return list
+}
+
 // dataKinds are the kinds of object that hold, show or feed data. All others
 // belong to the account's administration.
 // docs.snowflake.com/en/sql-reference/commands-object
 var dataKinds = map[string]bool{
 	"TABLE": true, "VIEW": true, "MATERIALIZED VIEW": true, "DYNAMIC TABLE": true, "EVENT TABLE": true, "EXTERNAL TABLE": true,
-	"HYBRID TABLE": true, "ICEBERG TABLE": true, "SEMANTIC VIEW": true, "SCHEMA": true, "DATABASE": true, "SEQUENCE": true,
+	"HYBRID TABLE": true, "ICEBERG TABLE": true, "DYNAMIC ICEBERG TABLE": true, "INTERACTIVE TABLE": true, "READ ONLY TABLE": true, "INTERACTIVE MATERIALIZED VIEW": true,
+	"ONLINE FEATURE TABLE": true, "SEMANTIC VIEW": true, "SCHEMA": true, "DATABASE": true, "SEQUENCE": true,
 	"STAGE": true, "FILE FORMAT": true, "STREAM": true, "INDEX": true, "COLUMN": true,
 }
 
 // codeKinds are the kinds of object that hold code.
 var codeKinds = map[string]bool{
 	"FUNCTION": true, "PROCEDURE": true, "EXTERNAL FUNCTION": true, "TASK": true, "ALERT": true, "PIPE": true, "NOTEBOOK": true,
-	"STREAMLIT": true, "SERVICE": true, "MODEL": true,
+	"STREAMLIT": true, "SERVICE": true, "MODEL": true, "DATA METRIC FUNCTION": true, "AGENT": true, "CORTEX AGENT": true, "DBT PROJECT": true, "NOTEBOOK PROJECT": true,
+	"CORTEX SEARCH SERVICE": true, "JOB SERVICE": true, "MCP SERVER": true,
 }
 
 func isAdmin(kind string) bool { return !dataKinds[kind] && !codeKinds[kind] }
 
 func create(s *ast.Create) (policy.Class, string) {
 	verb := "CREATE " + s.Kind
-	if s.OrReplace {
+	switch {
+	case s.OrReplace:
 		verb = "CREATE OR REPLACE " + s.Kind
+	case s.OrAlter:
+		verb = "CREATE OR ALTER " + s.Kind
+	case s.Define:
+		// A file of definitions makes, changes and drops what it is deployed to.
+		return policy.Admin, "DEFINE " + s.Kind
 	}
 	switch {
 	case isAdmin(s.Kind):
@@ -139,10 +191,10 @@ func create(s *ast.Create) (policy.Class, string) {
 // docs.snowflake.com/en/user-guide/tag-based-masking-policies
 func governs(options *ast.Tokens) bool {
 	return options != nil && slices.ContainsFunc(options.List, func(l ast.Lexeme) bool {
-		if l.Kind != token.Ident {
+		if l.Kind != token.Ident || l.Part != nil {
 			return false
 		}
-		switch strings.ToUpper(l.Text) {
+		switch l.Text {
 		case "POLICY", "POLICIES", "TAG":
 			return true
 		}

@@ -22,16 +22,19 @@ var nodes = map[string][]ast.Node{
 		&ast.Literal{}, &ast.TypedLiteral{}, &ast.ColumnRef{}, &ast.Star{}, &ast.Unary{}, &ast.Binary{}, &ast.Between{}, &ast.In{}, &ast.Like{},
 		&ast.Is{}, &ast.Quantified{}, &ast.Exists{}, &ast.Subquery{}, &ast.Case{}, &ast.Cast{}, &ast.Call{}, &ast.NamedArg{}, &ast.Extract{},
 		&ast.Path{}, &ast.Index{}, &ast.ParenExpr{}, &ast.Tuple{}, &ast.Array{}, &ast.Object{}, &ast.Lambda{}, &ast.Param{}, &ast.Positional{},
-		&ast.Variable{}, &ast.StageExpr{}, &ast.TableArg{}, &ast.GroupingSets{},
+		&ast.Variable{}, &ast.StageExpr{}, &ast.TableArg{}, &ast.GroupingSets{}, &ast.OuterRef{}, &ast.Method{}, &ast.StatementExpr{},
 	},
 	"query": {&ast.Select{}, &ast.SetOp{}, &ast.Values{}, &ast.Paren{}, &ast.With{}},
 	"relation": {
-		&ast.Table{}, &ast.Derived{}, &ast.Group{}, &ast.Join{}, &ast.TableFunc{}, &ast.StageRel{}, &ast.Pivot{}, &ast.Unpivot{},
+		&ast.Table{}, &ast.Derived{}, &ast.Group{}, &ast.Join{}, &ast.TableFunc{}, &ast.StageRel{}, &ast.Pivot{}, &ast.Unpivot{}, &ast.MatchRecognize{}, &ast.SemanticView{}, &ast.Resample{},
+		&ast.ResultRel{},
 	},
 	"statement": {
 		&ast.QueryStmt{}, &ast.Explain{}, &ast.Insert{}, &ast.MultiInsert{}, &ast.Update{}, &ast.Delete{}, &ast.Merge{}, &ast.Create{}, &ast.Drop{},
 		&ast.Undrop{}, &ast.Truncate{}, &ast.Alter{}, &ast.Show{}, &ast.Describe{}, &ast.Use{}, &ast.SetVar{}, &ast.UnsetVar{}, &ast.Transaction{},
-		&ast.Grant{}, &ast.CallStmt{}, &ast.Execute{}, &ast.Copy{}, &ast.StageCommand{}, &ast.Comment{}, &ast.Block{},
+		&ast.Grant{}, &ast.CallStmt{}, &ast.Execute{}, &ast.Copy{}, &ast.StageCommand{}, &ast.Comment{}, &ast.Block{}, &ast.Pipe{},
+		&ast.Declaration{}, &ast.Assign{}, &ast.If{}, &ast.CaseStmt{}, &ast.For{}, &ast.While{}, &ast.Repeat{}, &ast.Loop{}, &ast.Jump{}, &ast.Return{},
+		&ast.CursorStmt{}, &ast.Await{}, &ast.Async{},
 	},
 }
 
@@ -113,7 +116,7 @@ func (f *filler) value(t reflect.Type, field string) reflect.Value {
 		return reflect.ValueOf(ast.NewIdent("ANY"))
 	case t == reflect.TypeFor[*ast.ObjectName]() && (field == "Name" || field == "Target"):
 		return reflect.ValueOf(ast.NewObjectName("DB", "S", "T"))
-	case t == reflect.TypeFor[*ast.ObjectName](), t == reflect.TypeFor[*ast.Tokens](), t == reflect.TypeFor[*ast.Alias](), t == reflect.TypeFor[*ast.Sample]():
+	case t == reflect.TypeFor[*ast.ObjectName](), t == reflect.TypeFor[*ast.Block](), t == reflect.TypeFor[*ast.Tokens](), t == reflect.TypeFor[*ast.Alias](), t == reflect.TypeFor[*ast.Sample]():
 		return reflect.Zero(t)
 	case t.Kind() == reflect.Pointer:
 		v := reflect.New(t.Elem())
@@ -163,6 +166,8 @@ func (f *filler) example(n ast.Node) ast.Node {
 		n.Using = []*ast.Ident{ast.NewIdent("K50")}
 	case *ast.Positional:
 		n.Qualifier = nil
+	case *ast.Method:
+		n.Object = ast.NewObjectName("M")
 	case *ast.Insert:
 		n.Columns = nil
 	case *ast.MultiInsert:

@@ -70,7 +70,11 @@ func (r *resolver) expr(x ast.Expr, s *scope, with *ctes) []Origin {
 	case *ast.Is:
 		return union(r.expr(x.X, s, with), r.opt(x.Y, s, with))
 	case *ast.Quantified:
-		return union(r.expr(x.X, s, with), r.subquery(x.Query, s, with))
+		origins := union(r.expr(x.X, s, with), r.all(x.List, s, with))
+		if x.Query != nil {
+			origins = union(origins, r.subquery(x.Query, s, with))
+		}
+		return origins
 	case *ast.Exists:
 		return r.subquery(x.Query, s, with)
 	case *ast.Subquery:
@@ -92,6 +96,8 @@ func (r *resolver) expr(x ast.Expr, s *scope, with *ctes) []Origin {
 		return r.expr(x.X, s, with)
 	case *ast.Index:
 		return union(r.expr(x.X, s, with), union(r.expr(x.I, s, with), r.opt(x.To, s, with)))
+	case *ast.OuterRef:
+		return r.expr(x.X, s, with)
 	case *ast.ParenExpr:
 		return r.expr(x.X, s, with)
 	case *ast.Tuple:

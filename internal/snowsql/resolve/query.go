@@ -5,6 +5,7 @@ import (
 
 	"querywarden/internal/snowsql/ast"
 	"querywarden/internal/snowsql/parser"
+	"querywarden/internal/snowsql/token"
 	"querywarden/policy"
 )
 
@@ -232,6 +233,9 @@ func (r *resolver) tail(t *ast.Tail, s *scope, with *ctes) {
 	}
 	r.opt(t.Limit, s, with)
 	r.opt(t.Offset, s, with)
+	if t.Lock != "" {
+		r.unsupported("FOR UPDATE", "Leave it out.")
+	}
 }
 
 // itemName is the name of a result's column: its alias, the column's own name,
@@ -301,11 +305,53 @@ func (r *resolver) relation(slot *ast.Relation, s *scope, with *ctes) {
 		})
 	case *ast.Unpivot:
 		r.pivot(&n.Source, s, with, n.Alias, func(*scope) {})
+	case *ast.MatchRecognize:
+		r.pivot(&n.Source, s, with, n.Alias, func(inner *scope) { r.matchRecognize(n, inner, with) })
 	case *ast.StageRel:
 		r.unsupported("queries over staged files", "Query a table.")
 	default:
 		r.unsupported("this kind of relation", "Query tables and views by name.")
 	}
+}
+
+// matchRecognize resolves the expressions over the rows of a match. A pattern
+// variable qualifies columns as an alias of the rows would.
+func (r *resolver) matchRecognize(n *ast.MatchRecognize, inner *scope, with *ctes) {
+	r.all(n.Partition, inner, with)
+	for _, o := range n.OrderBy {
+		r.expr(o.Expr, inner, with)
+	}
+	var cols []Column
+	for _, src := range inner.sources {
+		cols = append(cols, src.columns...)
+	}
+	vars := &scope{parent: inner.parent, sources: slices.Clone(inner.sources), using: inner.using}
+	variable := func(id *ast.Ident) { vars.add(&source{alias: id, columns: cols}) }
+	seen := map[string]bool{}
+	for _, l := range patternOf(n) {
+		if l.Kind != token.Ident && l.Kind != token.QuotedIdent || seen[l.Text] {
+			continue
+		}
+		seen[l.Text] = true
+		variable(ast.NewIdent(l.Text))
+	}
+	for _, sub := range n.Subsets {
+		variable(sub.Name)
+	}
+	for _, m := range n.Measures {
+		r.expr(m.Expr, vars, with)
+	}
+	for _, d := range n.Define {
+		r.expr(d.As, vars, with)
+	}
+}
+
+// patternOf returns the tokens of a pattern.
+func patternOf(n *ast.MatchRecognize) []ast.Lexeme {
+	if n.Pattern == nil {
+		return nil
+	}
+	return n.Pattern.List
 }
 
 // aliased makes a source of columns and what they are called.

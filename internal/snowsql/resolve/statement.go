@@ -2,7 +2,6 @@ package resolve
 
 import (
 	"slices"
-	"strings"
 
 	"querywarden/internal/snowsql/ast"
 	"querywarden/internal/snowsql/token"
@@ -55,8 +54,11 @@ func (r *resolver) statement(stmt ast.Statement) {
 		r.unsupported("UNDROP", "Ask an administrator.")
 	case *ast.Grant:
 		r.unsupported("GRANT and REVOKE", "Ask an administrator.")
-	case *ast.CallStmt, *ast.Execute, *ast.Block:
+	case *ast.CallStmt, *ast.Execute, *ast.Block, *ast.Declaration, *ast.Assign, *ast.If, *ast.CaseStmt, *ast.For, *ast.While, *ast.Repeat, *ast.Loop,
+		*ast.Jump, *ast.Return, *ast.CursorStmt, *ast.Await, *ast.Async:
 		r.unsupported("procedures and scripts", "Send the statements one by one.")
+	case *ast.Pipe:
+		r.unsupported("statements joined by ->>", "Send the statements one by one, or use a common table expression.")
 	case *ast.Copy, *ast.StageCommand:
 		r.unsupported("statements over stages and files", "Use tables.")
 	default:
@@ -258,16 +260,27 @@ var definitionWords = map[string]bool{
 func (r *resolver) definitions(defs []*ast.ColumnDef) {
 	for _, d := range defs {
 		r.opt(d.Default, &scope{}, nil)
+		if d.As != nil {
+			r.unsupported("computed columns", "Compute the value in a query.")
+		}
 		if d.Options == nil {
 			continue
 		}
 		for _, word := range d.Options.List {
-			if word.Kind == token.Ident && !definitionWords[strings.ToUpper(word.Text)] && d.Name != nil {
-				r.unsupported("columns with "+strings.ToUpper(word.Text), "Give columns a name, a type and a default only.")
+			if word.Part != nil || word.Kind == token.Ident && !definitionWords[word.Text] && d.Name != nil {
+				r.unsupported("columns with "+partName(word), "Give columns a name, a type and a default only.")
 				break
 			}
 		}
 	}
+}
+
+// partName is a token of a definition for a message.
+func partName(l ast.Lexeme) string {
+	if l.Part == nil {
+		return l.Text
+	}
+	return "options that name other objects"
 }
 
 // raw notes that a statement takes a table's rows as they are, where no mask

@@ -15,6 +15,9 @@ type Scanner struct {
 // NewScanner returns a scanner at the start of src.
 func NewScanner(src string) *Scanner { return &Scanner{src: src} }
 
+// Seek goes on at a place of the text, which a path without quotes ends at.
+func (s *Scanner) Seek(at Pos) { s.at = int(at) }
+
 // Err says what is wrong with the last [Illegal] token.
 func (s *Scanner) Err() string { return s.err }
 

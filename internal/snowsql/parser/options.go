@@ -1,0 +1,377 @@
+package parser
+
+import (
+	"strings"
+
+	"querywarden/internal/snowsql/ast"
+	"querywarden/internal/snowsql/token"
+)
+
+// Options of a statement are kept as tokens, but for what in them names an
+// object or computes something: that is read as what it is. So no table, no
+// policy and no query is out of sight, and options that Snowflake adds
+// tomorrow are read today.
+
+// A shape is what follows the words of an [option].
+type shape uint8
+
+const (
+	shapeNames  shape = iota // a name, or several between commas, perhaps in parentheses
+	shapeTags                // names, each perhaps with = 'value'
+	shapeExpr                // an expression
+	shapeKeys                // expressions in parentheses
+	shapeCall                // (statement)
+	shapeAction              // a statement
+)
+
+// An option is a run of words among the tokens of a statement.
+type option struct {
+	words []string
+	kind  string // of the objects that are named
+	shape shape
+}
+
+// options are the words that a part of its own follows, by the first of them.
+// docs.snowflake.com/en/sql-reference/sql-ddl-summary
+var options = func() map[string][]option {
+	m := map[string][]option{}
+	add := func(s shape, kind string, lines ...string) {
+		for _, line := range lines {
+			words := strings.Fields(line)
+			o := option{words: words, kind: kind, shape: s}
+			if kind == "" {
+				o.kind = strings.Join(words, " ")
+			}
+			m[words[0]] = append(m[words[0]], o)
+		}
+	}
+	add(shapeNames, "", "MASKING POLICY", "PROJECTION POLICY", "ROW ACCESS POLICY", "AGGREGATION POLICY", "JOIN POLICY", "SESSION POLICY",
+		"PASSWORD POLICY", "AUTHENTICATION POLICY", "PRIVACY POLICY", "PACKAGES POLICY", "STORAGE LIFECYCLE POLICY", "FEATURE POLICY",
+		"NETWORK POLICY", "BACKUP POLICY", "SNAPSHOT POLICY", "DATABASE ROLE", "APPLICATION ROLE", "SERVICE ROLE", "COMPUTE POOL", "DATA METRIC FUNCTION")
+	add(shapeNames, "TABLE", "REFERENCES", "ON TABLE", "ON EXTERNAL TABLE", "ON DYNAMIC TABLE", "ON EVENT TABLE", "ON ICEBERG TABLE", "TO TABLE")
+	add(shapeNames, "VIEW", "ON VIEW", "ON MATERIALIZED VIEW", "ON SEMANTIC VIEW")
+	add(shapeNames, "STAGE", "ON STAGE")
+	add(shapeNames, "SCHEMA", "IN SCHEMA", "ON SCHEMA")
+	add(shapeNames, "DATABASE", "IN DATABASE", "ON DATABASE")
+	add(shapeNames, "WAREHOUSE", "ON WAREHOUSE", "WAREHOUSE =", "QUERY_WAREHOUSE =", "DEFAULT_WAREHOUSE =")
+	add(shapeNames, "ROLE", "TO ROLE", "FROM ROLE", "DEFAULT_ROLE =")
+	add(shapeNames, "USER", "TO USER", "FROM USER", "ON USER")
+	add(shapeNames, "SHARE", "TO SHARE", "FROM SHARE")
+	add(shapeNames, "INTEGRATION", "ON INTEGRATION", "INTEGRATION =", "STORAGE_INTEGRATION =", "API_INTEGRATION =", "NOTIFICATION_INTEGRATION =",
+		"ERROR_INTEGRATION =", "SUCCESS_INTEGRATION =", "SECURITY_INTEGRATION =", "CATALOG_INTEGRATION =", "EXTERNAL_ACCESS_INTEGRATIONS =")
+	add(shapeNames, "FILE FORMAT", "FORMAT_NAME =")
+	add(shapeNames, "EXTERNAL VOLUME", "EXTERNAL_VOLUME =")
+	add(shapeNames, "COMPUTE POOL", "COMPUTE_POOL =")
+	add(shapeNames, "NETWORK POLICY", "NETWORK_POLICY =")
+	add(shapeNames, "NETWORK RULE", "ALLOWED_NETWORK_RULE_LIST =", "BLOCKED_NETWORK_RULE_LIST =", "ALLOWED_NETWORK_RULES =")
+	add(shapeNames, "RESOURCE MONITOR", "RESOURCE_MONITOR =")
+	add(shapeNames, "SECRET", "GIT_CREDENTIALS =", "ALLOWED_AUTHENTICATION_SECRETS =")
+	add(shapeNames, "TASK", "AFTER", "FINALIZE =")
+	add(shapeNames, "DATABASE", "AS REPLICA OF")
+	add(shapeTags, "TAG", "TAG")
+	add(shapeExpr, "EXPR", "WHEN", "DEFAULT")
+	add(shapeKeys, "KEYS", "CLUSTER BY", "PARTITION BY", "CHECK")
+	add(shapeCall, "CALL", "EXISTS", "REFRESH USING")
+	add(shapeAction, "ACTION", "AS")
+	return m
+}()
+
+// rest keeps the tokens up to the end of the statement, nil if there are none.
+func (p *parser) rest() *ast.Tokens { return p.tokens(func() bool { return false }) }
+
+// needRest is like rest where something has to follow.
+func (p *parser) needRest(what string) *ast.Tokens {
+	t := p.rest()
+	if t == nil {
+		p.expected(what)
+	}
+	return t
+}
+
+// privileges keeps what GRANT and REVOKE speak of. There alone, SELECT is the
+// name of a privilege.
+func (p *parser) privileges() *ast.Tokens {
+	start := p.tok.Pos
+	t := &ast.Tokens{}
+	for !p.atAny("ON", "TO", "FROM") {
+		if p.tok.Kind != token.Ident && p.tok.Kind != token.QuotedIdent && p.tok.Kind != token.Comma && p.tok.Kind != token.Dot &&
+			p.tok.Kind != token.LParen && p.tok.Kind != token.RParen {
+			p.expected("ON, TO or FROM")
+		}
+		if !p.option(t) {
+			t.List = append(t.List, p.lexeme())
+		}
+	}
+	if len(t.List) == 0 {
+		p.expected("privileges or roles")
+	}
+	if rest := p.needRest("whom"); rest != nil {
+		t.List = append(t.List, rest.List...)
+	}
+	return p.endTokens(t, start)
+}
+
+// tokens keeps tokens until one, outside of parentheses, at which stop says
+// so, or the statement ends.
+func (p *parser) tokens(stop func() bool) *ast.Tokens {
+	start := p.tok.Pos
+	t := &ast.Tokens{}
+	for depth := 0; ; {
+		switch p.tok.Kind {
+		case token.EOF, token.Semicolon, token.Pipe:
+			if depth > 0 {
+				p.expected(")")
+			}
+			return p.endTokens(t, start)
+		case token.Illegal:
+			p.expected("an option")
+		case token.LParen:
+			if p.peek().Word != "VALUES" && p.startsQuery() {
+				t.List = append(t.List, p.subqueryPart())
+				continue
+			}
+			depth++
+		case token.RParen:
+			if depth--; depth < 0 {
+				return p.endTokens(t, start)
+			}
+		case token.Arrow: // in front of the body of a policy
+			t.List = append(t.List, p.lexeme(), ast.Lexeme{Part: p.expr()})
+			continue
+		}
+		if depth == 0 && stop() {
+			return p.endTokens(t, start)
+		}
+		if p.option(t) {
+			continue
+		}
+		if p.at("SELECT") {
+			p.expected("an option")
+		}
+		t.List = append(t.List, p.lexeme())
+	}
+}
+
+func (p *parser) endTokens(t *ast.Tokens, start token.Pos) *ast.Tokens {
+	if len(t.List) == 0 {
+		return nil
+	}
+	t.Span = p.from(start)
+	return t
+}
+
+// lexeme takes any token as it is. Words have no case; paths that stand
+// without quotes do.
+func (p *parser) lexeme() ast.Lexeme {
+	t := p.tok
+	switch t.Kind {
+	case token.String, token.Dollar:
+		return ast.Lexeme{Kind: token.String, Text: p.stringLiteral().Value}
+	case token.QuotedIdent:
+		return ast.Lexeme{Kind: t.Kind, Text: p.anyWord().Name}
+	case token.Stage:
+		return ast.Lexeme{Part: p.primary()}
+	case token.Ident:
+		if p.at("FILE") && strings.HasPrefix(p.src[t.End:], "://") {
+			return p.path()
+		}
+		p.next()
+		return ast.Lexeme{Kind: t.Kind, Text: strings.ToUpper(t.Text(p.src))}
+	default:
+		p.next()
+		return ast.Lexeme{Kind: t.Kind, Text: t.Text(p.src)}
+	}
+}
+
+// path takes file://… up to white space: the // in it is no comment.
+// docs.snowflake.com/en/sql-reference/sql/put
+func (p *parser) path() ast.Lexeme {
+	start, end := int(p.tok.Pos), len(p.src)
+	if i := strings.IndexAny(p.src[start:], " \t\r\n;"); i >= 0 {
+		end = start + i
+	}
+	p.scan.Seek(token.Pos(end))
+	p.tok.End = token.Pos(end)
+	p.next()
+	return ast.Lexeme{Kind: token.Stage, Text: p.src[start:end]}
+}
+
+func (p *parser) subqueryPart() ast.Lexeme {
+	start := p.tok.Pos
+	p.expect(token.LParen)
+	s := &ast.Subquery{Query: p.query()}
+	p.expect(token.RParen)
+	s.Span = p.from(start)
+	return ast.Lexeme{Part: s}
+}
+
+// option reads one of the options with the part behind it into t, and reports
+// whether it did.
+func (p *parser) option(t *ast.Tokens) bool {
+	if p.tok.Kind != token.Ident {
+		return false
+	}
+	for _, o := range options[p.tok.Word] {
+		if p.readOption(o, t) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *parser) readOption(o option, t *ast.Tokens) bool {
+	m, before := p.mark(), len(t.List)
+	giveUp := func() bool {
+		p.reset(m)
+		t.List = t.List[:before]
+		return false
+	}
+	if o.shape == shapeExpr && before > 0 && (t.List[before-1].Kind == token.Equal || t.List[before-1].Kind == token.FatArrow) {
+		return false // = DEFAULT is a value
+	}
+	for _, w := range o.words {
+		if w == "=" && p.tok.Kind == token.Equal || w != "=" && p.at(w) {
+			t.List = append(t.List, p.lexeme())
+			continue
+		}
+		return giveUp()
+	}
+	switch o.shape {
+	case shapeNames:
+		if strings.HasSuffix(o.kind, "POLICY") && p.tok.Kind == token.Equal {
+			t.List = append(t.List, p.lexeme())
+		}
+		if !p.refs(o.kind, t) {
+			return giveUp()
+		}
+	case shapeTags:
+		if !p.tags(t) {
+			return giveUp()
+		}
+	case shapeExpr:
+		switch p.tok.Kind {
+		case token.EOF, token.Semicolon, token.Comma, token.RParen:
+			return giveUp()
+		}
+		t.List = append(t.List, ast.Lexeme{Part: p.expr()})
+	case shapeKeys:
+		if p.tok.Kind != token.LParen && !p.at("LINEAR") {
+			return giveUp()
+		}
+		t.List = append(t.List, ast.Lexeme{Part: p.primary()})
+	case shapeCall:
+		if p.tok.Kind != token.LParen {
+			return giveUp()
+		}
+		t.List = append(t.List, p.lexeme(), ast.Lexeme{Part: p.statement()}, ast.Lexeme{Kind: token.RParen, Text: p.expect(token.RParen).Text(p.src)})
+	case shapeAction:
+		if !isStatement(p.tok) && !p.atAny("SELECT", "WITH") {
+			return giveUp()
+		}
+		t.List = append(t.List, ast.Lexeme{Part: p.statement()})
+	default:
+		return giveUp()
+	}
+	return true
+}
+
+// refs reads one name, or several between commas, perhaps in parentheses.
+func (p *parser) refs(kind string, t *ast.Tokens) bool {
+	parens := p.tok.Kind == token.LParen
+	if parens {
+		t.List = append(t.List, p.lexeme())
+	}
+	for {
+		if p.tok.Kind != token.QuotedIdent && (p.tok.Kind != token.Ident || token.Reserved(p.tok.Word)) {
+			return false
+		}
+		start := p.tok.Pos
+		ref := &ast.Ref{Kind: kind, Name: p.objectName()}
+		ref.Span = p.from(start)
+		t.List = append(t.List, ast.Lexeme{Part: ref})
+		if p.tok.Kind != token.Comma || !parens && kind != "TASK" {
+			break
+		}
+		t.List = append(t.List, p.lexeme())
+	}
+	if parens {
+		if p.tok.Kind != token.RParen {
+			return false
+		}
+		t.List = append(t.List, p.lexeme())
+	}
+	return true
+}
+
+// tags reads name = 'value', …, perhaps in parentheses.
+func (p *parser) tags(t *ast.Tokens) bool {
+	parens := p.tok.Kind == token.LParen
+	if parens {
+		t.List = append(t.List, p.lexeme())
+	}
+	for {
+		if p.tok.Kind != token.QuotedIdent && (p.tok.Kind != token.Ident || token.Reserved(p.tok.Word)) {
+			return false
+		}
+		start := p.tok.Pos
+		ref := &ast.Ref{Kind: "TAG", Name: p.objectName()}
+		ref.Span = p.from(start)
+		t.List = append(t.List, ast.Lexeme{Part: ref})
+		if p.tok.Kind == token.Equal {
+			t.List = append(t.List, p.lexeme())
+			if p.tok.Kind != token.String && p.tok.Kind != token.Dollar {
+				return false
+			}
+			t.List = append(t.List, p.lexeme())
+		}
+		next := p.peek().Kind
+		if p.tok.Kind != token.Comma || next != token.Ident && next != token.QuotedIdent {
+			break
+		}
+		if !parens && p.columnFollows() {
+			break
+		}
+		t.List = append(t.List, p.lexeme())
+	}
+	if parens {
+		if p.tok.Kind != token.RParen {
+			return false
+		}
+		t.List = append(t.List, p.lexeme())
+	}
+	return true
+}
+
+// columnFollows reports whether the comma here ends the tags: what follows is
+// no name with a value.
+func (p *parser) columnFollows() bool {
+	m := p.mark()
+	defer p.reset(m)
+	p.next()
+	for p.tok.Kind == token.Ident || p.tok.Kind == token.QuotedIdent || p.tok.Kind == token.Dot {
+		before := p.tok.Kind
+		p.next()
+		if before != token.Dot && p.tok.Kind != token.Dot {
+			break
+		}
+	}
+	return p.tok.Kind != token.Equal && p.tok.Kind != token.EOF && p.tok.Kind != token.Semicolon && p.tok.Kind != token.Comma
+}
+
+// argumentTypes keeps the types of a function's arguments, with their
+// parentheses; nil if there are none.
+func (p *parser) argumentTypes() *ast.Tokens {
+	if p.tok.Kind != token.LParen {
+		return nil
+	}
+	start := p.tok.Pos
+	t := &ast.Tokens{List: []ast.Lexeme{p.lexeme()}}
+	if inner := p.rest(); inner != nil {
+		t.List = append(t.List, inner.List...)
+	}
+	if p.tok.Kind != token.RParen {
+		p.expected(")")
+	}
+	t.List = append(t.List, p.lexeme())
+	return p.endTokens(t, start)
+}

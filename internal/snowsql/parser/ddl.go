@@ -10,8 +10,8 @@ import (
 // objectKinds are the kinds of object that CREATE, ALTER, DROP, SHOW and
 // DESCRIBE name, singular and, for SHOW, plural.
 // docs.snowflake.com/en/sql-reference/sql-all
-var objectKinds = func() map[string]bool {
-	kinds := map[string]bool{}
+var objectKinds = func() map[string]string {
+	kinds := map[string]string{}
 	for kind := range strings.SplitSeq(`ACCOUNT,AGENT,AGGREGATION POLICY,ALERT,API INTEGRATION,APPLICATION,APPLICATION PACKAGE,APPLICATION ROLE,
 		ARTIFACT REPOSITORY,AUTHENTICATION POLICY,AVAILABLE LISTING,AVAILABLE ORGANIZATION PROFILE,BACKUP POLICY,BACKUP SET,BUDGET,BUILTIN FUNCTION,
 		CALLER GRANT,CATALOG INTEGRATION,CHANNEL,CLASS,COLUMN,COMPUTE POOL,COMPUTE POOL INSTANCE FAMILY,CONFIGURATION,CONNECTION,CONTACT,CORTEX AGENT,CORTEX BASE MODEL,
@@ -29,29 +29,36 @@ var objectKinds = func() map[string]bool {
 		SNAPSHOT,SNAPSHOT POLICY,SNAPSHOT SET,SPECIFICATION,STAGE,STORAGE INTEGRATION,STORAGE LIFECYCLE POLICY,STREAM,STREAMLIT,TABLE,TAG,TASK,TELEMETRY EVENT DEFINITION,TRANSACTION,TYPE,
 		UNIQUE KEY,USER,USER FUNCTION,USER PROCEDURE,USER PROGRAMMATIC ACCESS TOKEN,USER WORKLOAD IDENTITY AUTHENTICATION METHOD,VARIABLE,VERSION,VERSIONED STAGE,VIEW,WAREHOUSE,WORKSPACE`, ",") {
 		words := strings.Join(strings.Fields(kind), " ")
-		kinds[words] = true
-		kinds[plural(words)] = true
+		kinds[words] = words
+		kinds[plural(words)] = plural(words)
 	}
 	return kinds
 }()
 
-// kindHeads are the words that a kind begins with, for looking ahead.
+// kindHeads are the words that a kind begins with, whole kinds among them.
 var kindHeads = func() map[string]bool {
 	heads := map[string]bool{}
 	for kind := range objectKinds {
-		head, _, _ := strings.Cut(kind, " ")
-		heads[head] = true
+		for i := range kind {
+			if kind[i] == ' ' {
+				heads[kind[:i]] = true
+			}
+		}
+		heads[kind] = true
 	}
 	return heads
 }()
 
-// maxKindWords is how many words the longest kind has.
-var maxKindWords = func() (n int) {
-	for kind := range objectKinds {
-		n = max(n, len(strings.Fields(kind)))
+// maxKind is more than the longest kind has letters.
+const maxKind = 64
+
+func upper(s []byte) {
+	for i, c := range s {
+		if c >= 'a' && c <= 'z' {
+			s[i] = c - ('a' - 'A')
+		}
 	}
-	return n
-}()
+}
 
 func plural(kind string) string {
 	if head, tail, found := strings.Cut(kind, " IN "); found {
@@ -81,15 +88,25 @@ func (p *parser) objectKind() string {
 	}
 	m := p.mark()
 	var best mark
-	kind, words := "", ""
-	for range maxKindWords {
-		if p.tok.Kind != token.Ident {
+	var words [maxKind]byte
+	kind, n := "", 0
+	for p.tok.Kind == token.Ident {
+		text := p.tok.Text(p.src)
+		if n+1+len(text) > maxKind {
 			break
 		}
-		words = strings.TrimPrefix(words+" "+strings.ToUpper(p.tok.Text(p.src)), " ")
+		if n > 0 {
+			words[n] = ' '
+			n++
+		}
+		n += copy(words[n:], text)
+		upper(words[:n])
+		if !kindHeads[string(words[:n])] {
+			break
+		}
 		p.next()
-		if objectKinds[words] {
-			kind, best = words, p.mark()
+		if k := objectKinds[string(words[:n])]; k != "" {
+			kind, best = k, p.mark()
 		}
 	}
 	if kind == "" {

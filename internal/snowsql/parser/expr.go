@@ -606,18 +606,19 @@ func (p *parser) nameOrCall() ast.Expr {
 		}
 		return &ast.Call{Span: p.from(start), Name: name}
 	}
-	var first *ast.Ident
-	if next := p.peek().Kind; next == token.LParen && callableWord(p.tok.Word) {
-		first = p.anyWord()
-	} else {
-		first = p.columnName()
+	if !token.NamesColumn(p.tok.Word) && (p.peek().Kind != token.LParen || !callableWord(p.tok.Word)) {
+		p.needIdentifier()
 	}
+	plain := &plainColumn{}
+	first := &plain.first
+	p.readWord(first)
 	if p.tok.Kind == token.Arrow {
 		p.next()
 		body := p.expr()
 		return &ast.Lambda{Span: p.from(start), Params: []*ast.Ident{first}, Body: body}
 	}
-	parts := []*ast.Ident{first}
+	plain.parts[0] = first
+	parts := plain.parts[:]
 	for p.tok.Kind == token.Dot {
 		switch next := p.peek(); next.Kind {
 		case token.Star:
@@ -657,7 +658,8 @@ func (p *parser) nameOrCall() ast.Expr {
 	if len(parts) > 4 {
 		p.failAs(Syntax, start, "a column's name has at most four parts")
 	}
-	ref := &ast.ColumnRef{Span: p.from(start), Parts: parts}
+	ref := &plain.ref
+	ref.Span, ref.Parts = p.from(start), parts
 	if p.tok.Kind == token.LParen { // an outer mark, as seen above
 		p.next()
 		p.next()
@@ -669,7 +671,7 @@ func (p *parser) nameOrCall() ast.Expr {
 
 // outerMark reports whether (+) stands here.
 func (p *parser) outerMark() bool {
-	ahead := *p.scan
+	ahead := p.behind()
 	return ahead.Next().Kind == token.Plus && ahead.Next().Kind == token.RParen
 }
 

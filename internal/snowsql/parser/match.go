@@ -102,15 +102,15 @@ const patternMarks = "^$|"
 // pattern keeps the regular expression over variables up to the parenthesis
 // that closes it.
 func (p *parser) pattern() *ast.Tokens {
-	start := p.tok.Pos
-	t := &ast.Tokens{}
+	start, base := p.open()
 	for depth := 0; ; {
 		switch p.tok.Kind {
 		case token.LParen:
 			depth++
 		case token.RParen:
 			if depth--; depth < 0 {
-				if t = p.endTokens(t, start); t == nil {
+				t := p.close(start, base)
+				if t == nil {
 					p.expected("a pattern")
 				}
 				return t
@@ -123,7 +123,7 @@ func (p *parser) pattern() *ast.Tokens {
 		default:
 			p.expected("a pattern")
 		}
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
 }
 

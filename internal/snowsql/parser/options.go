@@ -1,6 +1,7 @@
 package parser
 
 import (
+	"slices"
 	"strings"
 
 	"querywarden/internal/snowsql/ast"
@@ -91,73 +92,82 @@ func (p *parser) needRest(what string) *ast.Tokens {
 // privileges keeps what GRANT and REVOKE speak of. There alone, SELECT is the
 // name of a privilege.
 func (p *parser) privileges() *ast.Tokens {
-	start := p.tok.Pos
-	t := &ast.Tokens{}
+	start, base := p.open()
 	for !p.atAny("ON", "TO", "FROM") {
-		if p.tok.Kind != token.Ident && p.tok.Kind != token.QuotedIdent && p.tok.Kind != token.Comma && p.tok.Kind != token.Dot &&
-			p.tok.Kind != token.LParen && p.tok.Kind != token.RParen {
+		switch p.tok.Kind {
+		case token.Ident, token.QuotedIdent, token.Comma, token.Dot, token.LParen, token.RParen:
+		default:
 			p.expected("ON, TO or FROM")
 		}
-		if !p.option(t) {
-			t.List = append(t.List, p.lexeme())
+		if !p.option() {
+			p.keep(p.lexeme())
 		}
 	}
-	if len(t.List) == 0 {
+	if len(p.kept) == p.base {
 		p.expected("privileges or roles")
 	}
-	if rest := p.needRest("whom"); rest != nil {
-		t.List = append(t.List, rest.List...)
-	}
-	return p.endTokens(t, start)
+	p.keep(p.needRest("whom").List...)
+	return p.close(start, base)
 }
+
+// open begins a list of tokens; close ends it and returns it, nil if it is
+// empty. One list may stand inside of a part of another.
+func (p *parser) open() (start token.Pos, base int) {
+	base, p.base = p.base, len(p.kept)
+	return p.tok.Pos, base
+}
+
+func (p *parser) close(start token.Pos, base int) *ast.Tokens {
+	var t *ast.Tokens
+	if len(p.kept) > p.base {
+		t = &ast.Tokens{Span: p.from(start), List: slices.Clone(p.kept[p.base:])}
+	}
+	clear(p.kept[p.base:])
+	p.kept, p.base = p.kept[:p.base], base
+	return t
+}
+
+func (p *parser) keep(l ...ast.Lexeme) { p.kept = append(p.kept, l...) }
 
 // tokens keeps tokens until one, outside of parentheses, at which stop says
 // so, or the statement ends.
 func (p *parser) tokens(stop func() bool) *ast.Tokens {
-	start := p.tok.Pos
-	t := &ast.Tokens{}
+	start, base := p.open()
 	for depth := 0; ; {
 		switch p.tok.Kind {
 		case token.EOF, token.Semicolon, token.Pipe:
 			if depth > 0 {
 				p.expected(")")
 			}
-			return p.endTokens(t, start)
+			return p.close(start, base)
 		case token.Illegal:
 			p.expected("an option")
 		case token.LParen:
 			if p.peek().Word != "VALUES" && p.startsQuery() {
-				t.List = append(t.List, p.subqueryPart())
+				p.keep(p.subqueryPart())
 				continue
 			}
 			depth++
 		case token.RParen:
 			if depth--; depth < 0 {
-				return p.endTokens(t, start)
+				return p.close(start, base)
 			}
 		case token.Arrow: // in front of the body of a policy
-			t.List = append(t.List, p.lexeme(), ast.Lexeme{Part: p.expr()})
+			p.keep(p.lexeme())
+			p.keep(ast.Lexeme{Part: p.expr()})
 			continue
 		}
 		if depth == 0 && stop() {
-			return p.endTokens(t, start)
+			return p.close(start, base)
 		}
-		if p.option(t) {
+		if p.option() {
 			continue
 		}
 		if p.at("SELECT") {
 			p.expected("an option")
 		}
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
-}
-
-func (p *parser) endTokens(t *ast.Tokens, start token.Pos) *ast.Tokens {
-	if len(t.List) == 0 {
-		return nil
-	}
-	t.Span = p.from(start)
-	return t
 }
 
 // lexeme takes any token as it is. Words have no case; paths that stand
@@ -176,6 +186,9 @@ func (p *parser) lexeme() ast.Lexeme {
 			return p.path()
 		}
 		p.next()
+		if t.Word != "" {
+			return ast.Lexeme{Kind: t.Kind, Text: t.Word}
+		}
 		return ast.Lexeme{Kind: t.Kind, Text: strings.ToUpper(t.Text(p.src))}
 	default:
 		p.next()
@@ -191,7 +204,7 @@ func (p *parser) path() ast.Lexeme {
 		end = start + i
 	}
 	p.scan.Seek(token.Pos(end))
-	p.tok.End = token.Pos(end)
+	p.tok.End, p.ahead = token.Pos(end), false
 	p.next()
 	return ast.Lexeme{Kind: token.Stage, Text: p.src[start:end]}
 }
@@ -205,33 +218,33 @@ func (p *parser) subqueryPart() ast.Lexeme {
 	return ast.Lexeme{Part: s}
 }
 
-// option reads one of the options with the part behind it into t, and reports
-// whether it did.
-func (p *parser) option(t *ast.Tokens) bool {
+// option keeps one of the options with the part behind it, and reports whether
+// one stood here.
+func (p *parser) option() bool {
 	if p.tok.Kind != token.Ident {
 		return false
 	}
 	for _, o := range options[p.tok.Word] {
-		if p.readOption(o, t) {
+		if p.readOption(o) {
 			return true
 		}
 	}
 	return false
 }
 
-func (p *parser) readOption(o option, t *ast.Tokens) bool {
-	m, before := p.mark(), len(t.List)
+func (p *parser) readOption(o option) bool {
+	m, before := p.mark(), len(p.kept)
 	giveUp := func() bool {
 		p.reset(m)
-		t.List = t.List[:before]
+		p.kept = p.kept[:before]
 		return false
 	}
-	if o.shape == shapeExpr && before > 0 && (t.List[before-1].Kind == token.Equal || t.List[before-1].Kind == token.FatArrow) {
+	if o.shape == shapeExpr && before > p.base && (p.kept[before-1].Kind == token.Equal || p.kept[before-1].Kind == token.FatArrow) {
 		return false // = DEFAULT is a value
 	}
 	for _, w := range o.words {
 		if w == "=" && p.tok.Kind == token.Equal || w != "=" && p.at(w) {
-			t.List = append(t.List, p.lexeme())
+			p.keep(p.lexeme())
 			continue
 		}
 		return giveUp()
@@ -239,13 +252,13 @@ func (p *parser) readOption(o option, t *ast.Tokens) bool {
 	switch o.shape {
 	case shapeNames:
 		if strings.HasSuffix(o.kind, "POLICY") && p.tok.Kind == token.Equal {
-			t.List = append(t.List, p.lexeme())
+			p.keep(p.lexeme())
 		}
-		if !p.refs(o.kind, t) {
+		if !p.refs(o.kind) {
 			return giveUp()
 		}
 	case shapeTags:
-		if !p.tags(t) {
+		if !p.tags() {
 			return giveUp()
 		}
 	case shapeExpr:
@@ -253,22 +266,27 @@ func (p *parser) readOption(o option, t *ast.Tokens) bool {
 		case token.EOF, token.Semicolon, token.Comma, token.RParen:
 			return giveUp()
 		}
-		t.List = append(t.List, ast.Lexeme{Part: p.expr()})
+		p.keep(ast.Lexeme{Part: p.expr()})
 	case shapeKeys:
 		if p.tok.Kind != token.LParen && !p.at("LINEAR") {
 			return giveUp()
 		}
-		t.List = append(t.List, ast.Lexeme{Part: p.primary()})
+		p.keep(ast.Lexeme{Part: p.primary()})
 	case shapeCall:
 		if p.tok.Kind != token.LParen {
 			return giveUp()
 		}
-		t.List = append(t.List, p.lexeme(), ast.Lexeme{Part: p.statement()}, ast.Lexeme{Kind: token.RParen, Text: p.expect(token.RParen).Text(p.src)})
+		p.keep(p.lexeme())
+		p.keep(ast.Lexeme{Part: p.statement()})
+		if p.tok.Kind != token.RParen {
+			p.expected(")")
+		}
+		p.keep(p.lexeme())
 	case shapeAction:
 		if !isStatement(p.tok) && !p.atAny("SELECT", "WITH") {
 			return giveUp()
 		}
-		t.List = append(t.List, ast.Lexeme{Part: p.statement()})
+		p.keep(ast.Lexeme{Part: p.statement()})
 	default:
 		return giveUp()
 	}
@@ -276,10 +294,10 @@ func (p *parser) readOption(o option, t *ast.Tokens) bool {
 }
 
 // refs reads one name, or several between commas, perhaps in parentheses.
-func (p *parser) refs(kind string, t *ast.Tokens) bool {
+func (p *parser) refs(kind string) bool {
 	parens := p.tok.Kind == token.LParen
 	if parens {
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
 	for {
 		if p.tok.Kind != token.QuotedIdent && (p.tok.Kind != token.Ident || token.Reserved(p.tok.Word)) {
@@ -288,26 +306,26 @@ func (p *parser) refs(kind string, t *ast.Tokens) bool {
 		start := p.tok.Pos
 		ref := &ast.Ref{Kind: kind, Name: p.objectName()}
 		ref.Span = p.from(start)
-		t.List = append(t.List, ast.Lexeme{Part: ref})
+		p.keep(ast.Lexeme{Part: ref})
 		if p.tok.Kind != token.Comma || !parens && kind != "TASK" {
 			break
 		}
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
 	if parens {
 		if p.tok.Kind != token.RParen {
 			return false
 		}
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
 	return true
 }
 
 // tags reads name = 'value', …, perhaps in parentheses.
-func (p *parser) tags(t *ast.Tokens) bool {
+func (p *parser) tags() bool {
 	parens := p.tok.Kind == token.LParen
 	if parens {
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
 	for {
 		if p.tok.Kind != token.QuotedIdent && (p.tok.Kind != token.Ident || token.Reserved(p.tok.Word)) {
@@ -316,13 +334,13 @@ func (p *parser) tags(t *ast.Tokens) bool {
 		start := p.tok.Pos
 		ref := &ast.Ref{Kind: "TAG", Name: p.objectName()}
 		ref.Span = p.from(start)
-		t.List = append(t.List, ast.Lexeme{Part: ref})
+		p.keep(ast.Lexeme{Part: ref})
 		if p.tok.Kind == token.Equal {
-			t.List = append(t.List, p.lexeme())
+			p.keep(p.lexeme())
 			if p.tok.Kind != token.String && p.tok.Kind != token.Dollar {
 				return false
 			}
-			t.List = append(t.List, p.lexeme())
+			p.keep(p.lexeme())
 		}
 		next := p.peek().Kind
 		if p.tok.Kind != token.Comma || next != token.Ident && next != token.QuotedIdent {
@@ -331,13 +349,13 @@ func (p *parser) tags(t *ast.Tokens) bool {
 		if !parens && p.columnFollows() {
 			break
 		}
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
 	if parens {
 		if p.tok.Kind != token.RParen {
 			return false
 		}
-		t.List = append(t.List, p.lexeme())
+		p.keep(p.lexeme())
 	}
 	return true
 }
@@ -364,14 +382,14 @@ func (p *parser) argumentTypes() *ast.Tokens {
 	if p.tok.Kind != token.LParen {
 		return nil
 	}
-	start := p.tok.Pos
-	t := &ast.Tokens{List: []ast.Lexeme{p.lexeme()}}
+	start, base := p.open()
+	p.keep(p.lexeme())
 	if inner := p.rest(); inner != nil {
-		t.List = append(t.List, inner.List...)
+		p.keep(inner.List...)
 	}
 	if p.tok.Kind != token.RParen {
 		p.expected(")")
 	}
-	t.List = append(t.List, p.lexeme())
-	return p.endTokens(t, start)
+	p.keep(p.lexeme())
+	return p.close(start, base)
 }

@@ -169,10 +169,14 @@ func ParseExpr(src string) (x ast.Expr, err error) {
 // which never leaves the package.
 type parser struct {
 	src   string
-	scan  *token.Scanner
-	tok   token.Token // the current token
-	last  token.Pos   // the end of the one before
+	scan  token.Scanner // behind the current token, or the one after it if ahead is set
+	tok   token.Token   // the current token
+	after token.Token   // the token after it, if ahead is set
+	ahead bool
+	last  token.Pos // the end of the token before
 	depth int
+	kept  []ast.Lexeme // of the lists of tokens being read, the innermost last
+	base  int          // where the innermost begins
 }
 
 func newParser(src string) (*parser, error) {
@@ -185,7 +189,7 @@ func newParser(src string) (*parser, error) {
 		at := token.PositionOf(src, token.Pos(i))
 		return nil, &Error{Code: InvalidText, Pos: token.Pos(i), Line: at.Line, Column: at.Column, Msg: "the text holds a NUL byte"}
 	}
-	p := &parser{src: src, scan: token.NewScanner(src)}
+	p := &parser{src: src, scan: *token.NewScanner(src)}
 	p.tok = p.scan.Next()
 	return p, nil
 }
@@ -216,7 +220,10 @@ func (p *parser) failHint(hint, format string, args ...any) {
 // expected fails on the current token.
 func (p *parser) expected(what string) {
 	if p.tok.Kind == token.Illegal {
-		p.fail("%s", p.scan.Err())
+		again := p.scan
+		again.Seek(p.tok.Pos)
+		again.Next()
+		p.fail("%s", again.Err())
 	}
 	p.fail("expected %s, found %s", what, p.found())
 }
@@ -249,24 +256,37 @@ func clip(s string) string {
 }
 
 // mark is a place to go back to.
-type mark struct {
-	scan token.Scanner
-	tok  token.Token
-	last token.Pos
-}
+type mark struct{ tok, last token.Pos }
 
-func (p *parser) mark() mark   { return mark{*p.scan, p.tok, p.last} }
-func (p *parser) reset(m mark) { *p.scan, p.tok, p.last = m.scan, m.tok, m.last }
+func (p *parser) mark() mark { return mark{p.tok.Pos, p.last} }
+
+func (p *parser) reset(m mark) {
+	p.scan.Seek(m.tok)
+	p.tok, p.ahead, p.last = p.scan.Next(), false, m.last
+}
 
 func (p *parser) next() {
 	p.last = p.tok.End
+	if p.ahead {
+		p.tok, p.ahead = p.after, false
+		return
+	}
 	p.tok = p.scan.Next()
 }
 
 // peek returns the token after the current one.
 func (p *parser) peek() token.Token {
-	ahead := *p.scan
-	return ahead.Next()
+	if !p.ahead {
+		p.after, p.ahead = p.scan.Next(), true
+	}
+	return p.after
+}
+
+// behind returns a scanner that stands behind the current token.
+func (p *parser) behind() token.Scanner {
+	s := p.scan
+	s.Seek(p.tok.End)
+	return s
 }
 
 // enter guards recursion; the caller defers leave.
@@ -354,24 +374,27 @@ func (p *parser) from(pos token.Pos) ast.Span { return ast.Span{From: pos, To: p
 // identifier takes any identifier; words that the grammar reserves need
 // quotes.
 func (p *parser) identifier() *ast.Ident {
-	if id := p.tryIdentifier(); id != nil {
-		return id
+	p.needIdentifier()
+	return p.anyWord()
+}
+
+// needIdentifier fails unless an identifier stands here.
+func (p *parser) needIdentifier() {
+	if p.isIdentifier() {
+		return
 	}
 	if p.tok.Kind == token.Ident {
 		p.failHint("Put double quotes around it to use it as a name.", "expected an identifier, found the reserved word %s", p.found())
 	}
 	p.expected("an identifier")
-	return nil
+}
+
+func (p *parser) isIdentifier() bool {
+	return p.tok.Kind == token.QuotedIdent || p.tok.Kind == token.Ident && (p.tok.Word == "" || !token.Reserved(p.tok.Word))
 }
 
 func (p *parser) tryIdentifier() *ast.Ident {
-	switch p.tok.Kind {
-	case token.Ident:
-		if p.tok.Word != "" && token.Reserved(p.tok.Word) {
-			return nil
-		}
-	case token.QuotedIdent:
-	default:
+	if !p.isIdentifier() {
 		return nil
 	}
 	return p.anyWord()
@@ -380,8 +403,14 @@ func (p *parser) tryIdentifier() *ast.Ident {
 // anyWord takes a word as a name even if it is reserved: behind a dot or AS it
 // cannot be anything else.
 func (p *parser) anyWord() *ast.Ident {
+	id := &ast.Ident{}
+	p.readWord(id)
+	return id
+}
+
+func (p *parser) readWord(id *ast.Ident) {
 	t := p.tok
-	id := &ast.Ident{Span: ast.Span{From: t.Pos, To: t.End}, Name: t.Text(p.src)}
+	*id = ast.Ident{Span: ast.Span{From: t.Pos, To: t.End}, Name: t.Text(p.src)}
 	switch t.Kind {
 	case token.QuotedIdent:
 		id.Quoted = true
@@ -391,8 +420,22 @@ func (p *parser) anyWord() *ast.Ident {
 		p.expected("an identifier")
 	}
 	p.next()
-	return id
 }
+
+// Most names have one part. A name, a column and that part are one piece of
+// memory then.
+type (
+	plainName struct {
+		name  ast.ObjectName
+		first ast.Ident
+		parts [1]*ast.Ident
+	}
+	plainColumn struct {
+		ref   ast.ColumnRef
+		first ast.Ident
+		parts [1]*ast.Ident
+	}
+)
 
 // columnName takes an identifier where a column can stand alone: words that
 // are reserved for joins name a column there.
@@ -408,16 +451,16 @@ func (p *parser) columnName() *ast.Ident {
 // for expressions name one there.
 func (p *parser) relationName() *ast.ObjectName {
 	if p.tok.Kind == token.Ident && token.NamesRelation(p.tok.Word) && p.peek().Kind != token.LParen {
-		return p.nameBehind(p.anyWord())
+		return p.plainName()
 	}
 	return p.objectName()
 }
 
 // objectName takes a, a.b, a.b.c, a..c or IDENTIFIER(…).
 func (p *parser) objectName() *ast.ObjectName {
-	start := p.tok.Pos
-	n := &ast.ObjectName{}
 	if p.at("IDENTIFIER") && p.peek().Kind == token.LParen {
+		start := p.tok.Pos
+		n := &ast.ObjectName{}
 		p.next()
 		p.next()
 		n.Dynamic = p.expr()
@@ -425,13 +468,18 @@ func (p *parser) objectName() *ast.ObjectName {
 		n.Span = p.from(start)
 		return n
 	}
-	return p.nameBehind(p.identifier())
+	p.needIdentifier()
+	return p.plainName()
 }
 
-// nameBehind takes the parts of a name behind its first.
-func (p *parser) nameBehind(first *ast.Ident) *ast.ObjectName {
-	start := first.From
-	n := &ast.ObjectName{Parts: []*ast.Ident{first}}
+// plainName takes a, a.b, a.b.c or a..c, whatever word a is.
+func (p *parser) plainName() *ast.ObjectName {
+	start := p.tok.Pos
+	plain := &plainName{}
+	p.readWord(&plain.first)
+	plain.parts[0] = &plain.first
+	n := &plain.name
+	n.Parts = plain.parts[:]
 	for p.tok.Kind == token.Dot {
 		p.next()
 		if p.tok.Kind == token.Dot && len(n.Parts) == 1 {

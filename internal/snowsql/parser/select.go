@@ -433,6 +433,11 @@ func (p *parser) nested(j *ast.Join) *ast.Join {
 
 // joinHead reads [NATURAL] [INNER|LEFT|…] [OUTER] JOIN, or nothing.
 func (p *parser) joinHead() *ast.Join {
+	switch p.tok.Word {
+	case "NATURAL", "INNER", "LEFT", "RIGHT", "FULL", "CROSS", "ASOF", "DIRECTED", "JOIN":
+	default:
+		return nil
+	}
 	j := &ast.Join{}
 	m := p.mark()
 	j.Natural = p.acceptWord("NATURAL")
@@ -565,7 +570,7 @@ var setWords = []string{"UNION", "EXCEPT", "MINUS", "INTERSECT", "ORDER", "LIMIT
 // startsQuery looks behind opening parentheses for the start of a query: for
 // ((SELECT 1) UNION …), but not for ((SELECT 1) AS t JOIN …).
 func (p *parser) startsQuery() bool {
-	ahead := *p.scan
+	ahead := p.behind()
 	t, open := p.tok, 0
 	for ; t.Kind == token.LParen; open++ {
 		t = ahead.Next()

@@ -6,10 +6,9 @@ import "strings"
 // two tokens is white space or a comment. It never fails: what it cannot read
 // is an [Illegal] token, and [Scanner.Err] says why.
 type Scanner struct {
-	src  string
-	at   int
-	err  string
-	word [maxWord]byte
+	src string
+	at  int
+	err string
 }
 
 // NewScanner returns a scanner at the start of src.
@@ -206,24 +205,17 @@ func (s *Scanner) skip() bool {
 }
 
 func (s *Scanner) identifier(start int) Token {
-	i := start + 1
-	for i < len(s.src) && (class[s.src[i]] == letter || class[s.src[i]] == digit || s.src[i] == '$') {
-		if s.src[i] == 0xC2 && s.has(i, "\u00a0") || s.src[i] == 0xEF && s.has(i, "\ufeff") {
+	i, h := start, uint32(0)
+	for i < len(s.src) {
+		c := s.src[i]
+		if class[c] != letter && class[c] != digit && c != '$' || c >= 0x80 && (s.has(i, "\u00a0") || s.has(i, "\ufeff")) {
 			break
 		}
+		h = step(h, c)
 		i++
 	}
 	t := s.take(Ident, start, i-start)
-	if n := i - start; n <= maxWord {
-		for k := range n {
-			c := s.src[start+k]
-			if c >= 'a' && c <= 'z' {
-				c -= 'a' - 'A'
-			}
-			s.word[k] = c
-		}
-		t.Word = words[string(s.word[:n])]
-	}
+	t.Word = lookup(s.src[start:i], h)
 	return t
 }
 

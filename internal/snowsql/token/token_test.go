@@ -60,10 +60,18 @@ func TestWords(t *testing.T) {
 	if tok := scan(`"SELECT"`)[0]; tok.Word != "" {
 		t.Errorf("a quoted identifier is the word %q", tok.Word)
 	}
-	for w := range words {
-		if w != strings.ToUpper(w) || len(w) > maxWord {
+	n := 0
+	for _, w := range words {
+		if w == "" {
+			continue
+		}
+		n++
+		if w != strings.ToUpper(w) || len(w) > maxWord || lookup(strings.ToLower(w), hash(w)) != w || lookup(w[1:]+"!", hash(w)) != "" {
 			t.Errorf("%q is no word for the table", w)
 		}
+	}
+	if n != len(known)+len(reserved) {
+		t.Errorf("the table holds %d words of %d", n, len(known)+len(reserved))
 	}
 }
 

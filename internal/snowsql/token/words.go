@@ -1,21 +1,73 @@
 package token
 
-// words maps the words that the grammar knows to themselves, so that a token's
-// Word is shared and comparing it is cheap. A test holds it against the
-// parser's source.
-var words = func() map[string]string {
-	m := make(map[string]string, len(known)+len(reserved))
+// words are the words that the grammar knows, in a hash table with linear
+// probing: a token's Word is one of these strings, so that comparing it is
+// cheap. A test of package parser holds the table against that parser's source.
+var words = func() (t [tableSize]string) {
+	add := func(w string) {
+		i := place(hash(w))
+		for t[i] != "" {
+			i = (i + 1) % tableSize
+		}
+		t[i] = w
+	}
 	for _, w := range known {
-		m[w] = w
+		add(w)
 	}
 	for w := range reserved {
-		m[w] = w
+		add(w)
 	}
-	return m
+	return t
 }()
 
-// maxWord is the length of the longest word above.
+// tableSize leaves most of the table empty.
+const tableSize = 4096
+
+// maxWord is the length of the longest word below.
 const maxWord = 30
+
+// step adds a letter to the hash of a word, whatever its case.
+func step(h uint32, c byte) uint32 { return h*31 + uint32(c&^0x20) }
+
+func hash(word string) (h uint32) {
+	for i := range len(word) {
+		h = step(h, word[i])
+	}
+	return h
+}
+
+// place is where a word with this hash is looked for first.
+func place(h uint32) uint32 { return (h ^ h>>12) % tableSize }
+
+// lookup returns the word that s is in some case, or "". The hash is that of s.
+func lookup(s string, hash uint32) string {
+	if len(s) > maxWord {
+		return ""
+	}
+	for i := place(hash); words[i] != ""; i = (i + 1) % tableSize {
+		if sameWord(s, words[i]) {
+			return words[i]
+		}
+	}
+	return ""
+}
+
+// sameWord compares s to a word in upper case.
+func sameWord(s, word string) bool {
+	if len(s) != len(word) {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
+}
 
 // Reserved reports whether a word, in upper case, cannot be an identifier
 // without quotes. docs.snowflake.com/en/sql-reference/reserved-keywords

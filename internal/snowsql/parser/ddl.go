@@ -235,11 +235,9 @@ func (p *parser) columnDef() *ast.ColumnDef {
 			p.next()
 			d.Default = p.sum()
 			continue
-		case p.at("AS") && p.peek().Kind == token.LParen && d.As == nil:
+		case p.at("AS") && d.As == nil:
 			p.next()
-			p.expect(token.LParen)
-			d.As = p.expr()
-			p.expect(token.RParen)
+			d.As = p.condition()
 			continue
 		}
 		break

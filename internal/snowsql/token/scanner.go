@@ -315,7 +315,9 @@ func (s *Scanner) dollar(start int) Token {
 }
 
 // stage scans @stage/path. A path ends at white space or at a character that
-// a statement could go on with; quoted parts may hold anything.
+// a statement could go on with; quoted parts may hold anything. Where a path
+// holds what begins a comment, two readers might not agree on its end: such
+// a path has to stand in quotes.
 func (s *Scanner) stage(start int) Token {
 	i := start + 1
 	for i < len(s.src) {
@@ -327,15 +329,15 @@ func (s *Scanner) stage(start int) Token {
 				return s.illegal(start, "quoted identifier is not closed")
 			}
 			i += end + 2
+			continue
+		case s.has(i, "--"), s.has(i, "//"), s.has(i, "/*"):
+			s.at = i
+			return s.illegal(start, "put a location with --, // or /* in it into single quotes")
 		case class[c] == letter, class[c] == digit, strings.IndexByte("~%./-$=+*{}?&#:\\", c) >= 0:
 			i++
-		default:
-			if i == start+1 {
-				s.at++
-				return s.illegal(start, "a stage has to follow @")
-			}
-			return s.take(Stage, start, i-start)
+			continue
 		}
+		break
 	}
 	if i == start+1 {
 		s.at++

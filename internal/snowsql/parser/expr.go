@@ -339,7 +339,7 @@ func (p *parser) object() ast.Expr {
 		case p.tok.Kind != token.String && p.tok.Kind != token.Dollar:
 			star, ok := p.postfix().(*ast.Star)
 			if !ok {
-				p.fail("expected 'key': value")
+				p.failHint("Put single quotes around the key.", "expected 'key': value")
 			}
 			f.Value = star
 		default:

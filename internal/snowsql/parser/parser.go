@@ -223,9 +223,9 @@ func (p *parser) expected(what string) {
 		again := p.scan
 		again.Seek(p.tok.Pos)
 		again.Next()
-		p.fail("%s", again.Err())
+		p.failHint(p.hint(), "%s", again.Err())
 	}
-	p.fail("expected %s, found %s", what, p.found())
+	p.failHint(p.hint(), "expected %s, found %s", what, p.found())
 }
 
 // found describes the current token.
@@ -384,7 +384,11 @@ func (p *parser) needIdentifier() {
 		return
 	}
 	if p.tok.Kind == token.Ident {
-		p.failHint("Put double quotes around it to use it as a name.", "expected an identifier, found the reserved word %s", p.found())
+		hint := p.hint()
+		if hint == "" {
+			hint = "Put double quotes around it to use it as a name."
+		}
+		p.failHint(hint, "expected an identifier, found the reserved word %s", p.found())
 	}
 	p.expected("an identifier")
 }

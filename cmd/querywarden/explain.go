@@ -102,6 +102,8 @@ type reading struct {
 	OK         bool             `json:"ok"`
 	Class      policy.Class     `json:"class"`
 	Command    string           `json:"command,omitempty"`
+	Effects    []string         `json:"effects,omitempty"`
+	Inner      []statementClass `json:"inner,omitempty"`
 	Statements []statementClass `json:"statements,omitempty"`
 	Error      string           `json:"error,omitempty"`
 	Code       policy.Code      `json:"code,omitempty"`
@@ -109,9 +111,21 @@ type reading struct {
 	Column     int              `json:"column,omitempty"`
 }
 
+// A statementClass is one statement of several, or one inside of a script.
 type statementClass struct {
-	Class   policy.Class `json:"class"`
-	Command string       `json:"command"`
+	Class   policy.Class     `json:"class"`
+	Command string           `json:"command"`
+	Effects []string         `json:"effects,omitempty"`
+	Inner   []statementClass `json:"inner,omitempty"`
+}
+
+func classOf(s ast.Statement) statementClass {
+	c := statementClass{Effects: resolve.EffectsOf(s).Words()}
+	c.Class, c.Command = resolve.Classify(s)
+	for _, in := range resolve.Inner(s) {
+		c.Inner = append(c.Inner, classOf(in))
+	}
+	return c
 }
 
 // read parses a text of one or more statements. Class is the gravest.
@@ -130,14 +144,14 @@ func read(sql string) reading {
 	}
 	r := reading{OK: true}
 	for i, s := range stmts {
-		class, command := resolve.Classify(s)
-		r.Statements = append(r.Statements, statementClass{class, command})
-		if i == 0 || resolve.Graver(class, r.Class) {
-			r.Class, r.Command = class, command
+		c := classOf(s)
+		r.Statements = append(r.Statements, c)
+		if i == 0 || resolve.Graver(c.Class, r.Class) {
+			r.Class, r.Command = c.Class, c.Command
 		}
 	}
 	if len(r.Statements) == 1 {
-		r.Statements = nil
+		r.Effects, r.Inner, r.Statements = r.Statements[0].Effects, r.Statements[0].Inner, nil
 	}
 	return r
 }
@@ -181,9 +195,7 @@ func explainReading(w io.Writer, sql string) error {
 		return hint(errors.New("there is no statement"), "pass SQL as an argument or on standard input")
 	}
 	for _, s := range stmts {
-		class, command := resolve.Classify(s)
-		fmt.Fprintf(w, "%-9s %s\n", "class", class)
-		fmt.Fprintf(w, "%-9s %s\n", "command", command)
+		printClass(w, "", classOf(s))
 		text, err := ast.Print(s, ast.Snowflake)
 		if err != nil {
 			return err
@@ -192,6 +204,19 @@ func explainReading(w io.Writer, sql string) error {
 	}
 	fmt.Fprintln(w, "no --config: nothing was resolved or judged")
 	return nil
+}
+
+// printClass shows what kind of statement it is, and below it what stands
+// inside of it.
+func printClass(w io.Writer, indent string, c statementClass) {
+	fmt.Fprintf(w, "%s%-9s %s\n", indent, "class", c.Class)
+	fmt.Fprintf(w, "%s%-9s %s\n", indent, "command", c.Command)
+	if len(c.Effects) > 0 {
+		fmt.Fprintf(w, "%s%-9s %s\n", indent, "effects", strings.Join(c.Effects, ", "))
+	}
+	for _, in := range c.Inner {
+		printClass(w, indent+"  ", in)
+	}
 }
 
 // printJudgement shows everything the gate would know and do.

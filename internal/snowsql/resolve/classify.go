@@ -20,92 +20,180 @@ var gravity = map[policy.Class]int{
 func Graver(a, b policy.Class) bool { return gravity[a] > gravity[b] }
 
 // Classify says what kind of thing a statement does, by its form alone, and
-// what a person would call it. A statement that nobody has classified is
-// [policy.Unknown].
+// what a person would call it. A statement whose command nobody has classified
+// is [policy.Unknown].
 func Classify(stmt ast.Statement) (policy.Class, string) {
 	switch s := stmt.(type) {
-	case *ast.QueryStmt:
-		return policy.Read, "SELECT"
-	case *ast.Explain:
-		return policy.Read, "EXPLAIN"
-	case *ast.Show:
-		return policy.Read, "SHOW " + s.What
-	case *ast.Describe:
-		return policy.Read, "DESCRIBE " + s.Kind
-	case *ast.Insert:
-		if s.Overwrite {
-			return policy.Destroy, "INSERT OVERWRITE"
-		}
-		return policy.Write, "INSERT"
-	case *ast.MultiInsert:
-		if s.Overwrite {
-			return policy.Destroy, "INSERT OVERWRITE"
-		}
-		return policy.Write, "INSERT"
-	case *ast.Update:
-		return policy.Modify, "UPDATE"
-	case *ast.Delete:
-		return policy.Modify, "DELETE"
-	case *ast.Merge:
-		return policy.Modify, "MERGE"
-	case *ast.Truncate:
-		return policy.Destroy, "TRUNCATE TABLE"
-	case *ast.Create:
-		return create(s)
-	case *ast.Drop:
-		if isAdmin(s.Kind) {
-			return policy.Admin, "DROP " + s.Kind
-		}
-		return policy.Destroy, "DROP " + s.Kind
-	case *ast.Undrop:
-		if isAdmin(s.Kind) {
-			return policy.Admin, "UNDROP " + s.Kind
-		}
-		return policy.Create, "UNDROP " + s.Kind
-	case *ast.Alter:
-		return alter(s)
-	case *ast.Comment:
-		if isAdmin(s.Kind) {
-			return policy.Admin, "COMMENT ON " + s.Kind
-		}
-		return policy.Create, "COMMENT ON " + s.Kind
-	case *ast.Use:
-		return policy.Session, strings.TrimSpace("USE " + s.Kind)
-	case *ast.SetVar:
-		return policy.Session, "SET"
-	case *ast.UnsetVar:
-		return policy.Session, "UNSET"
-	case *ast.Transaction:
-		return policy.Session, s.Verb
-	case *ast.Grant:
-		if s.Revoke {
-			return policy.Admin, "REVOKE"
-		}
-		return policy.Admin, "GRANT"
-	case *ast.CallStmt:
-		return policy.Procedural, "CALL"
-	case *ast.Execute:
-		return policy.Procedural, "EXECUTE " + s.What
 	case *ast.Pipe:
 		return gravest(s.Stages, policy.Read, "SELECT")
-	case *ast.Block:
-		return inside(s, "BEGIN … END")
-	case *ast.Declaration, *ast.Assign, *ast.If, *ast.CaseStmt, *ast.For, *ast.While, *ast.Repeat, *ast.Loop, *ast.Jump, *ast.Return,
-		*ast.CursorStmt, *ast.Await, *ast.Async:
-		return inside(s, "a statement of a script")
-	case *ast.Copy:
-		if s.Files {
-			return policy.Stage, "COPY FILES"
-		}
-		if s.Table != nil {
-			return policy.Write, "COPY INTO"
-		}
-		return policy.Stage, "COPY INTO LOCATION"
-	case *ast.StageCommand:
-		return policy.Stage, s.Verb
-	default:
-		return policy.Unknown, ""
 	}
+	if name := scripted(stmt); name != "" {
+		return inside(stmt, name)
+	}
+	name, verb := commandName(stmt)
+	c, known := LookupCommand(name)
+	if !known {
+		return policy.Unknown, verb
+	}
+	switch s := stmt.(type) {
+	case *ast.Insert:
+		if s.Overwrite {
+			return policy.Destroy, verb
+		}
+	case *ast.MultiInsert:
+		if s.Overwrite {
+			return policy.Destroy, verb
+		}
+	case *ast.Create:
+		return create(s, c.Class), verb
+	case *ast.Alter:
+		return alter(s, c.Class), verb
+	case *ast.Comment:
+		// A comment is a part of its object, and may be changed by whom may
+		// make such an object.
+		if made, ok := LookupCommand("CREATE " + objectClass(s.Kind)); s.Kind != "COLUMN" && (!ok || made.Class == policy.Admin) {
+			return policy.Admin, verb
+		}
+	}
+	return c.Class, verb
+}
+
+// scripted is what a statement of Snowflake Scripting is called, "" if it is
+// none.
+func scripted(stmt ast.Statement) string {
+	switch s := stmt.(type) {
+	case *ast.Block:
+		return "BEGIN … END"
+	case *ast.Declaration:
+		return "LET"
+	case *ast.Assign:
+		return ":="
+	case *ast.If:
+		return "IF"
+	case *ast.CaseStmt:
+		return "CASE"
+	case *ast.For:
+		return "FOR"
+	case *ast.While:
+		return "WHILE"
+	case *ast.Repeat:
+		return "REPEAT"
+	case *ast.Loop:
+		return "LOOP"
+	case *ast.Jump:
+		return s.Verb
+	case *ast.Return:
+		return "RETURN"
+	case *ast.CursorStmt:
+		return s.Verb
+	case *ast.Await:
+		return s.Verb
+	case *ast.Async:
+		return "ASYNC"
+	default:
+		return ""
+	}
+}
+
+// commandName is the name of a statement's command in the table of commands,
+// and what a person would call it.
+func commandName(stmt ast.Statement) (name, verb string) {
+	plain := func(name string) (string, string) { return name, name }
+	kind := func(verb, kind string) (string, string) { return verb + " " + objectClass(kind), verb + " " + kind }
+	switch s := stmt.(type) {
+	case *ast.QueryStmt:
+		return plain("SELECT")
+	case *ast.Explain:
+		return plain("EXPLAIN")
+	case *ast.Show:
+		return kind("SHOW", s.What)
+	case *ast.Describe:
+		return kind("DESCRIBE", s.Kind)
+	case *ast.Insert:
+		return "INSERT", overwrite(s.Overwrite)
+	case *ast.MultiInsert:
+		return "INSERT", overwrite(s.Overwrite)
+	case *ast.Update:
+		return plain("UPDATE")
+	case *ast.Delete:
+		return plain("DELETE")
+	case *ast.Merge:
+		return plain("MERGE")
+	case *ast.Truncate:
+		return plain("TRUNCATE TABLE")
+	case *ast.Create:
+		if s.Define {
+			return "DEFINE", "DEFINE " + s.Kind
+		}
+		name, verb := kind("CREATE", s.Kind)
+		switch {
+		case s.OrReplace:
+			verb = "CREATE OR REPLACE " + s.Kind
+		case s.OrAlter:
+			verb = "CREATE OR ALTER " + s.Kind
+		}
+		return name, verb
+	case *ast.Drop:
+		return kind("DROP", s.Kind)
+	case *ast.Undrop:
+		return kind("UNDROP", s.Kind)
+	case *ast.Alter:
+		name, verb := kind("ALTER", s.Kind)
+		return name, strings.TrimSpace(verb + " " + s.Action + " " + s.What)
+	case *ast.Comment:
+		return "COMMENT", "COMMENT ON " + s.Kind
+	case *ast.Use:
+		return plain(strings.TrimSpace("USE " + s.Kind))
+	case *ast.SetVar:
+		return plain("SET")
+	case *ast.UnsetVar:
+		return plain("UNSET")
+	case *ast.Transaction:
+		return plain(s.Verb)
+	case *ast.Grant:
+		if s.Revoke {
+			return plain("REVOKE")
+		}
+		return plain("GRANT")
+	case *ast.CallStmt:
+		return plain("CALL")
+	case *ast.Execute:
+		return plain("EXECUTE " + s.What)
+	case *ast.Copy:
+		switch {
+		case s.Files:
+			return plain("COPY FILES")
+		case s.Table != nil:
+			return "COPY INTO TABLE", "COPY INTO"
+		}
+		return plain("COPY INTO LOCATION")
+	case *ast.StageCommand:
+		switch s.Verb {
+		case "LS":
+			return plain("LIST")
+		case "RM":
+			return plain("REMOVE")
+		}
+		return plain(s.Verb)
+	default:
+		return "", ""
+	}
+}
+
+func overwrite(o bool) string {
+	if o {
+		return "INSERT OVERWRITE"
+	}
+	return "INSERT"
+}
+
+// objectClass is a kind of object as the table of commands has it: instances
+// of Snowflake's own classes are one kind.
+func objectClass(kind string) string {
+	if strings.HasPrefix(kind, "SNOWFLAKE.") {
+		return "CLASS INSTANCE"
+	}
+	return kind
 }
 
 // gravest names several statements by the gravest of them.
@@ -144,48 +232,6 @@ func Inner(stmt ast.Statement) []ast.Statement {
 	return list
 }
 
-// dataKinds are the kinds of object that hold, show or feed data. All others
-// belong to the account's administration.
-// docs.snowflake.com/en/sql-reference/commands-object
-var dataKinds = map[string]bool{
-	"TABLE": true, "VIEW": true, "MATERIALIZED VIEW": true, "DYNAMIC TABLE": true, "EVENT TABLE": true, "EXTERNAL TABLE": true,
-	"HYBRID TABLE": true, "ICEBERG TABLE": true, "DYNAMIC ICEBERG TABLE": true, "INTERACTIVE TABLE": true, "READ ONLY TABLE": true, "INTERACTIVE MATERIALIZED VIEW": true,
-	"ONLINE FEATURE TABLE": true, "SEMANTIC VIEW": true, "SCHEMA": true, "DATABASE": true, "SEQUENCE": true,
-	"STAGE": true, "FILE FORMAT": true, "STREAM": true, "INDEX": true, "COLUMN": true,
-}
-
-// codeKinds are the kinds of object that hold code.
-var codeKinds = map[string]bool{
-	"FUNCTION": true, "PROCEDURE": true, "EXTERNAL FUNCTION": true, "TASK": true, "ALERT": true, "PIPE": true, "NOTEBOOK": true,
-	"STREAMLIT": true, "SERVICE": true, "MODEL": true, "DATA METRIC FUNCTION": true, "AGENT": true, "CORTEX AGENT": true, "DBT PROJECT": true, "NOTEBOOK PROJECT": true,
-	"CORTEX SEARCH SERVICE": true, "JOB SERVICE": true, "MCP SERVER": true,
-}
-
-func isAdmin(kind string) bool { return !dataKinds[kind] && !codeKinds[kind] }
-
-func create(s *ast.Create) (policy.Class, string) {
-	verb := "CREATE " + s.Kind
-	switch {
-	case s.OrReplace:
-		verb = "CREATE OR REPLACE " + s.Kind
-	case s.OrAlter:
-		verb = "CREATE OR ALTER " + s.Kind
-	case s.Define:
-		// A file of definitions makes, changes and drops what it is deployed to.
-		return policy.Admin, "DEFINE " + s.Kind
-	}
-	switch {
-	case isAdmin(s.Kind):
-		return policy.Admin, verb
-	case codeKinds[s.Kind]:
-		return policy.Procedural, verb
-	case s.OrReplace, s.OrAlter:
-		return policy.Destroy, verb
-	default:
-		return policy.Create, verb
-	}
-}
-
 // governs reports whether the options of an ALTER hang a policy or a tag on an
 // object or take one off. Tags count because masking policies hang on them.
 // docs.snowflake.com/en/user-guide/tag-based-masking-policies
@@ -202,22 +248,26 @@ func governs(options *ast.Tokens) bool {
 	})
 }
 
+// create classes by the form: what replaces an object or changes it may
+// destroy what it held.
+func create(s *ast.Create, class policy.Class) policy.Class {
+	if class == policy.Create && (s.OrReplace || s.OrAlter) {
+		return policy.Destroy
+	}
+	return class
+}
+
 // alter classes by the action. What touches policies is Admin, what only adds
 // is Create; what is not known to add may destroy.
-func alter(s *ast.Alter) (policy.Class, string) {
-	verb := strings.TrimSpace("ALTER " + s.Kind + " " + s.Action + " " + s.What)
+func alter(s *ast.Alter, class policy.Class) policy.Class {
 	switch {
-	case s.Kind == "SESSION":
-		return policy.Session, verb
-	case isAdmin(s.Kind):
-		return policy.Admin, verb
-	case codeKinds[s.Kind]:
-		return policy.Procedural, verb
+	case class != policy.Destroy:
+		return class
 	case governs(s.Options):
-		return policy.Admin, verb
+		return policy.Admin
 	case s.Action == "ADD" && s.Columns != nil && s.Options == nil:
-		return policy.Create, verb
+		return policy.Create
 	default:
-		return policy.Destroy, verb
+		return policy.Destroy
 	}
 }

@@ -123,15 +123,20 @@ func TestUnknownStatements(t *testing.T) {
 	}
 }
 
-// TestUnknownKinds: an object of a kind that nobody listed is administration.
+// TestUnknownKinds: what is done to an object of a kind that nobody listed is
+// unknown.
 func TestUnknownKinds(t *testing.T) {
 	for _, stmt := range []ast.Statement{
 		&ast.Create{Kind: "NOVELTY"}, &ast.Create{Kind: "NOVELTY", OrReplace: true}, &ast.Alter{Kind: "NOVELTY", Action: "ADD"},
-		&ast.Drop{Kind: "NOVELTY"}, &ast.Undrop{Kind: "NOVELTY"}, &ast.Comment{Kind: "NOVELTY"},
+		&ast.Drop{Kind: "NOVELTY"}, &ast.Undrop{Kind: "NOVELTY"}, &ast.Show{What: "NOVELTIES"}, &ast.Describe{Kind: "NOVELTY"}, &ast.Use{Kind: "NOVELTY"},
+		&ast.Execute{What: "NOVELTY"},
 	} {
-		if class, _ := resolve.Classify(stmt); class != policy.Admin {
+		if class, _ := resolve.Classify(stmt); class != policy.Unknown {
 			t.Errorf("%T: %s", stmt, class)
 		}
+	}
+	if class, _ := resolve.Classify(&ast.Comment{Kind: "NOVELTY"}); class != policy.Admin {
+		t.Errorf("COMMENT ON NOVELTY: %s", class)
 	}
 }
 

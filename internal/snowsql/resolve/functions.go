@@ -28,6 +28,19 @@ var effectWords = map[string]Effects{
 	"files": ReadsFiles, "model": CallsModel, "results": ReadsResults, "secrets": GivesSecrets,
 }
 
+// Words returns the effects' names, in the order above.
+func (e Effects) Words() []string {
+	var words []string
+	for bit := ReadsSession; bit <= GivesSecrets; bit <<= 1 {
+		for word, w := range effectWords {
+			if w == bit && e&bit != 0 {
+				words = append(words, word)
+			}
+		}
+	}
+	return words
+}
+
 // NeedPermission reports whether a rule has to name the function before it may
 // be called. Values that depend on the session or on chance need none.
 func (e Effects) NeedPermission() bool { return e&^(ReadsSession|Random) != 0 }

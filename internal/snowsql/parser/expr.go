@@ -277,7 +277,8 @@ func (p *parser) primary() ast.Expr {
 	start := p.tok.Pos
 	switch p.tok.Kind {
 	case token.Number:
-		return &ast.Literal{Kind: ast.NumberLiteral, Value: p.number(), Span: p.from(start)}
+		value := p.number()
+		return p.literal(start, ast.NumberLiteral, value)
 	case token.String, token.Dollar:
 		return p.stringLiteral()
 	case token.Question:

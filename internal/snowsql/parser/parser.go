@@ -177,6 +177,9 @@ type parser struct {
 	depth int
 	kept  []ast.Lexeme // of the lists of tokens being read, the innermost last
 	base  int          // where the innermost begins
+
+	literals []ast.Literal // allocated and not yet used
+	slab     int           // how many to allocate next
 }
 
 func newParser(src string) (*parser, error) {
@@ -189,7 +192,7 @@ func newParser(src string) (*parser, error) {
 		at := token.PositionOf(src, token.Pos(i))
 		return nil, &Error{Code: InvalidText, Pos: token.Pos(i), Line: at.Line, Column: at.Column, Msg: "the text holds a NUL byte"}
 	}
-	p := &parser{src: src, scan: *token.NewScanner(src)}
+	p := &parser{src: src, scan: *token.NewScanner(src), slab: 2}
 	p.tok = p.scan.Next()
 	return p, nil
 }
@@ -534,7 +537,23 @@ func (p *parser) stringLiteral() *ast.Literal {
 		p.expected("a string")
 	}
 	p.next()
-	return &ast.Literal{Span: ast.Span{From: t.Pos, To: t.End}, Kind: ast.StringLiteral, Value: value}
+	return p.literal(t.Pos, ast.StringLiteral, value)
+}
+
+// mostLiterals is how many literals are allocated at once at most.
+const mostLiterals = 128
+
+// literal makes a literal that ends before the current token. Lists of
+// thousands are common, so they are allocated in pieces.
+func (p *parser) literal(start token.Pos, kind ast.LiteralKind, value string) *ast.Literal {
+	if len(p.literals) == 0 {
+		p.literals = make([]ast.Literal, p.slab)
+		p.slab = min(2*p.slab, mostLiterals)
+	}
+	l := &p.literals[0]
+	p.literals = p.literals[1:]
+	*l = ast.Literal{Span: p.from(start), Kind: kind, Value: value}
+	return l
 }
 
 // unescape resolves the escapes of '…'.

@@ -710,15 +710,20 @@ func tight(a, b Lexeme) bool {
 	if a.Part != nil && b.Part != nil {
 		return false
 	}
+	name := func(k token.Kind) bool { return k == token.Ident || k == token.QuotedIdent }
 	switch b.Kind {
-	case token.Comma, token.RParen, token.Dot, token.RBracket, token.Semicolon, token.DoubleColon:
+	case token.Comma, token.RParen, token.RBracket, token.Semicolon, token.DoubleColon:
 		return true
 	case token.LParen:
 		return a.Kind == token.LParen
+	case token.Dot: // a number would take it for its own
+		return a.Part == nil && name(a.Kind)
 	}
 	switch a.Kind {
-	case token.LParen, token.Dot, token.LBracket, token.DoubleColon:
+	case token.LParen, token.LBracket, token.DoubleColon:
 		return true
+	case token.Dot:
+		return name(b.Kind)
 	}
 	return false
 }

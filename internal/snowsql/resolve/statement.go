@@ -219,6 +219,9 @@ func (r *resolver) merge(s *ast.Merge) {
 func (r *resolver) create(s *ast.Create) {
 	class, _ := Classify(s)
 	switch {
+	case s.Define:
+		r.unsupported("DEFINE", "Write CREATE.")
+		return
 	case s.Kind == "SCHEMA" && s.Clone == nil:
 		r.object(class, s.Kind, s.Name)
 		return

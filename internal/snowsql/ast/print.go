@@ -712,7 +712,7 @@ func tight(a, b Lexeme) bool {
 	}
 	name := func(k token.Kind) bool { return k == token.Ident || k == token.QuotedIdent }
 	switch b.Kind {
-	case token.Comma, token.RParen, token.RBracket, token.Semicolon, token.DoubleColon:
+	case token.Comma, token.RParen, token.RBracket, token.Semicolon:
 		return true
 	case token.LParen:
 		return a.Kind == token.LParen
@@ -720,7 +720,7 @@ func tight(a, b Lexeme) bool {
 		return a.Part == nil && name(a.Kind)
 	}
 	switch a.Kind {
-	case token.LParen, token.LBracket, token.DoubleColon:
+	case token.LParen, token.LBracket:
 		return true
 	case token.Dot:
 		return name(b.Kind)

@@ -212,7 +212,7 @@ func (p *parser) failAs(code Code, pos token.Pos, format string, args ...any) {
 	panic(&Error{Code: code, Pos: pos, Line: at.Line, Column: at.Column, Msg: fmt.Sprintf(format, args...)})
 }
 
-func (p *parser) fail(format string, args ...any) { p.failAs(Syntax, p.tok.Pos, format, args...) }
+func (p *parser) fail(message string) { p.failAs(Syntax, p.tok.Pos, "%s", message) }
 
 // failHint fails with advice.
 func (p *parser) failHint(hint, format string, args ...any) {

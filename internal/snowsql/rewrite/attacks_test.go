@@ -3,8 +3,8 @@ package rewrite_test
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +18,7 @@ import (
 	"querywarden/policy"
 )
 
-var update = flag.Bool("update", false, "rewrite the outcomes in testdata/attacks.txtar")
+var update = flag.Bool("update", false, "rewrite the outcomes in testdata/attacks")
 
 var worldCatalog = resolve.NewCatalog([]policy.Table{
 	table("S", "C", "ID NUMBER(38,0)", "NAME VARCHAR", "SSN VARCHAR", "EMAIL VARCHAR", "BORN DATE", "DATA VARIANT", "D NUMBER(38,0)"),
@@ -77,47 +77,76 @@ func judgeWorld(t testing.TB, text string, dialect ast.Dialect) (runs string, co
 	return runs, policy.CodeAllowed
 }
 
-// An attack is one statement that tries to see what is masked or filtered.
-type attack struct{ name, sql, outcome string }
+// An attack is a file: what it tries, where the idea is from, and statements
+// one after the other with what becomes of each.
+type attack struct {
+	file    string
+	comment []byte
+	steps   []step
+}
 
-const attackFile = "testdata/attacks.txtar"
+type step struct{ sql, outcome string }
 
-// attacks reads the file: the statement, an empty line, what becomes of it.
+// attacks reads testdata/attacks. The gateway's own tests run the same files
+// against a server.
 func attacks(t testing.TB) []attack {
 	t.Helper()
-	archive, err := txtar.ParseFile(attackFile)
+	files, err := filepath.Glob("testdata/attacks/*.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out []attack
-	for _, f := range archive.Files {
-		sql, outcome, _ := strings.Cut(string(f.Data), "\n\n")
-		out = append(out, attack{f.Name, strings.TrimSpace(sql), strings.TrimSpace(outcome)})
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := attack{file: file, comment: archive.Comment}
+		for _, f := range archive.Files {
+			text := strings.TrimSpace(string(f.Data))
+			switch f.Name {
+			case "sql":
+				a.steps = append(a.steps, step{sql: text})
+			case "outcome":
+				a.steps[len(a.steps)-1].outcome = text
+			}
+		}
+		if !strings.Contains(string(a.comment), "\nIdea: ") || len(a.steps) == 0 {
+			t.Errorf("%s: no idea, or no statement", file)
+		}
+		out = append(out, a)
+	}
+	if len(out) < 225 {
+		t.Errorf("only %d attacks: the suite never shrinks", len(out))
 	}
 	return out
 }
 
+// TestAttacks holds what becomes of each statement: the text that would run, or
+// the code of the refusal.
 func TestAttacks(t *testing.T) {
-	archive := &txtar.Archive{Comment: []byte("Statements that try to see what is masked (columns ssn, data, d; email and born in part)\nor filtered (orders outside of the EU), and what becomes of each.\n\n")}
 	for _, a := range attacks(t) {
-		runs, code := judgeWorld(t, a.sql, ast.Snowflake)
-		got := string(code)
-		if code == policy.CodeAllowed {
-			got = runs
-			if stmt, err := parser.ParseStatement(runs); err != nil {
-				t.Errorf("%s: what runs does not parse: %v", a.name, err)
-			} else if again, err := ast.Print(stmt, ast.Snowflake); err != nil || again != runs {
-				t.Errorf("%s: what runs reads as something else:\n%s\n%s", a.name, runs, again)
+		archive := &txtar.Archive{Comment: a.comment}
+		for _, s := range a.steps {
+			runs, code := judgeWorld(t, s.sql, ast.Snowflake)
+			got := string(code)
+			if code == policy.CodeAllowed {
+				got = runs
+				if stmt, err := parser.ParseStatement(runs); err != nil {
+					t.Errorf("%s: what runs does not parse: %v", a.file, err)
+				} else if again, err := ast.Print(stmt, ast.Snowflake); err != nil || again != runs {
+					t.Errorf("%s: what runs reads as something else:\n%s\n%s", a.file, runs, again)
+				}
 			}
+			if got != s.outcome && !*update {
+				t.Errorf("%s\n%s\n got %s\nwant %s", a.file, s.sql, got, s.outcome)
+			}
+			archive.Files = append(archive.Files, txtar.File{Name: "sql", Data: []byte(s.sql + "\n")}, txtar.File{Name: "outcome", Data: []byte(got + "\n")})
 		}
-		if got != a.outcome && !*update {
-			t.Errorf("%s\n%s\n got %s\nwant %s", a.name, a.sql, got, a.outcome)
-		}
-		archive.Files = append(archive.Files, txtar.File{Name: a.name, Data: fmt.Appendf(nil, "%s\n\n%s\n\n", a.sql, got)})
-	}
-	if *update {
-		if err := os.WriteFile(attackFile, txtar.Format(archive), 0o644); err != nil {
-			t.Fatal(err)
+		if *update {
+			if err := os.WriteFile(a.file, txtar.Format(archive), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -59,6 +59,8 @@ type world struct {
 	logFile   string
 	approvals *approvals.Store
 	issuer    *identity.Issuer
+	account   *emulator.Emulator
+	gate      *tools.Gate
 }
 
 // newWorld starts a gateway. configure may change its configuration.
@@ -75,6 +77,7 @@ func newWorld(t *testing.T, configure func(*Config, *tools.Config)) *world {
 	}
 	account, err := emulator.Open("", emulator.Options{})
 	must(err)
+	w.account = account
 	t.Cleanup(func() { account.Close() })
 	must(account.Exec(ctx, testTables))
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -122,10 +125,10 @@ func newWorld(t *testing.T, configure func(*Config, *tools.Config)) *world {
 	if configure != nil {
 		configure(&config, &gateConfig)
 	}
-	gate, err := tools.Open(ctx, gateConfig)
+	w.gate, err = tools.Open(ctx, gateConfig)
 	must(err)
-	t.Cleanup(func() { gate.Close(context.Background()) })
-	w.server, err = New(gate, config)
+	t.Cleanup(func() { w.gate.Close(context.Background()) })
+	w.server, err = New(w.gate, config)
 	must(err)
 	front.Config.Handler = w.server.Handler()
 	front.Start()

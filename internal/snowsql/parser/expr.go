@@ -289,8 +289,8 @@ func (p *parser) primary() ast.Expr {
 		if p.tok.Kind == token.Number {
 			return &ast.Param{Name: p.number(), Span: p.from(start)}
 		}
-		name := p.anyWord()
-		return &ast.Param{Span: p.from(start), Name: name.Name}
+		name := p.expect(token.Ident)
+		return &ast.Param{Span: p.from(start), Name: name.Text(p.src)}
 	case token.Positional:
 		t := p.tok
 		p.next()

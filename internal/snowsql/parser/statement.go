@@ -132,7 +132,8 @@ func (p *parser) callStmt() *ast.CallStmt {
 	if p.acceptWord("INTO") {
 		at := p.tok.Pos
 		p.accept(token.Colon)
-		c.Into = &ast.Param{Name: p.anyWord().Name, Span: p.from(at)}
+		name := p.expect(token.Ident)
+		c.Into = &ast.Param{Name: name.Text(p.src), Span: p.from(at)}
 	}
 	c.Span = p.from(start)
 	return c

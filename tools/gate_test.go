@@ -46,7 +46,17 @@ var testKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
+// newWorld has the policy of the example.
 func newWorld(t testing.TB, script string) *world {
+	t.Helper()
+	p, err := policy.Parse(examples.Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newWorldOf(t, script, p)
+}
+
+func newWorldOf(t testing.TB, script string, p *policy.Policy) *world {
 	t.Helper()
 	w := &world{file: filepath.Join(t.TempDir(), "audit.db")}
 	must := func(err error) {
@@ -80,8 +90,6 @@ func newWorld(t testing.TB, script string) *world {
 	w.warehouse, err = warehouse.Open(ctx, w.dsn)
 	must(err)
 	t.Cleanup(func() { w.warehouse.Close() })
-	p, err := policy.Parse(examples.Policy)
-	must(err)
 	w.gate, err = tools.Open(ctx, tools.Config{
 		Log: w.log, Approvals: w.approvals, Warehouse: w.warehouse, Policy: p, MaskKey: make([]byte, 32),
 		Database: "RETAIL", Schema: "PUBLIC", ApprovalWait: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),

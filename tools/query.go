@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"querywarden/audit"
@@ -150,12 +152,32 @@ func (r *result) answer(j *Judgement, ref string) QueryAnswer {
 	case r.truncated:
 		a.Message = "The answer was cut at the limit; there are more rows."
 		a.Next = "Aggregate in SQL or add a WHERE clause rather than paging through rows."
-	case len(j.Masked) > 0:
-		a.Message = "Done. Some columns hold masked values, which are not the real ones."
 	default:
-		a.Message = "Done."
+		a.Message = "Done." + caveat(j)
 	}
 	return a
+}
+
+// caveat says how far an answer is from what is in the tables, so that nobody
+// takes a count over masked values for the truth.
+func caveat(j *Judgement) string {
+	text := ""
+	switch {
+	case len(j.Masked) > 0:
+		text = " Some columns hold masked values, which are not the real ones."
+	case len(j.Decision.Masks) > 0:
+		var names []string
+		for _, m := range j.Decision.Masks {
+			if !slices.Contains(names, m.Column) {
+				names = append(names, m.Column)
+			}
+		}
+		text = " Conditions saw masked values of " + strings.Join(names, ", ") + ", not the real ones."
+	}
+	if len(j.Decision.Filters) > 0 {
+		text += " Rows that are not open to you were left out, in counts and sums as well."
+	}
+	return text
 }
 
 // failure words an error for the caller: the class and the warehouse's code,

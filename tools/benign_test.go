@@ -1,0 +1,100 @@
+//go:build cgo
+
+package tools_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"querywarden/internal/emulator"
+	"querywarden/policy"
+	"querywarden/tools"
+)
+
+// openPolicy masks nothing: what it answers is how things are.
+const openPolicy = `
+version: 1
+rules:
+  - name: everything
+    who: everyone
+    may: [read, write, modify, create]
+    on: ["retail.*.*"]
+    verdict: allow
+limits: {rows: 10000, bytes: 4MiB, time: 60s}
+`
+
+// TestBenign: honest work is not refused, and its answers hold, on every column
+// that is not masked, what they hold without a policy.
+func TestBenign(t *testing.T) {
+	f, err := os.Open("testdata/benign.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	open, err := policy.Parse([]byte(openPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	masked, raw := newWorld(t, emulator.DemoScript()), newWorldOf(t, emulator.DemoScript(), open)
+	n, refused := 0, 0
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		sql := strings.TrimSpace(lines.Text())
+		if sql == "" || strings.HasPrefix(sql, "--") {
+			continue
+		}
+		n++
+		got, want := masked.query(sql), raw.query(sql)
+		if want.Status != tools.Completed {
+			t.Errorf("%s\nis not answered at all: %s: %s", sql, want.Code, want.Message)
+			continue
+		}
+		if got.Status != tools.Completed {
+			refused++
+			t.Errorf("%s\nis refused: %s: %s", sql, got.Code, got.Message)
+			continue
+		}
+		compareAnswers(t, sql, got, want)
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d statements refused", refused, n)
+	if n < 190 {
+		t.Errorf("only %d statements", n)
+	}
+}
+
+// compareAnswers compares the columns that are not masked, row by row.
+func compareAnswers(t *testing.T, sql string, got, want tools.QueryAnswer) {
+	t.Helper()
+	if len(got.Columns) != len(want.Columns) || got.RowCount != want.RowCount {
+		t.Errorf("%s\nhas %d columns and %d rows, want %d and %d", sql, len(got.Columns), got.RowCount, len(want.Columns), want.RowCount)
+		return
+	}
+	rows := func(a tools.QueryAnswer) []string {
+		var out []string
+		for _, text := range a.Rows {
+			var cells []json.RawMessage
+			if err := json.Unmarshal(text, &cells); err != nil {
+				t.Fatal(err)
+			}
+			row := ""
+			for i, c := range cells {
+				if got.Columns[i].Masked == "" && !strings.Contains(string(c), "[") { // what detectors hid is in brackets
+					row += string(c) + " "
+				}
+			}
+			out = append(out, row)
+		}
+		slices.Sort(out)
+		return out
+	}
+	if got.Redacted == 0 && !slices.Equal(rows(got), rows(want)) {
+		t.Errorf("%s\n got %.300q\nwant %.300q", sql, rows(got), rows(want))
+	}
+}

@@ -409,6 +409,9 @@ func (p *parser) set() ast.Statement {
 		p.expect(token.Equal)
 		p.expect(token.LParen)
 		s.Values = commaList(p, p.argument)
+		if len(s.Values) != len(s.Names) {
+			p.fail("as many values as names have to stand in SET")
+		}
 		p.expect(token.RParen)
 	} else {
 		s.Names = []*ast.Ident{p.identifier()}

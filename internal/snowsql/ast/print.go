@@ -675,10 +675,10 @@ func (p *printer) pivot(n *Pivot) {
 	p.clause(n.Alias)
 }
 
-// location writes a stage path as it was scanned; the scanner lets nothing in
-// that could end it.
+// location writes a stage path, in quotes unless it is one token without them.
 func (p *printer) location(s string) {
-	if strings.HasPrefix(s, "@") {
+	scan := token.NewScanner(s)
+	if t := scan.Next(); t.Kind == token.Stage && int(t.End) == len(s) {
 		p.raw(s)
 		return
 	}

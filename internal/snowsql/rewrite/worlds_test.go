@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	statements = flag.Int("statements", 1500, "how many statements TestWorldsGenerated makes")
+	statements = flag.Int("statements", 2000, "how many statements TestWorldsGenerated makes")
 	seed       = flag.Uint64("seed", 1, "what it makes them from")
 )
 

@@ -167,11 +167,13 @@ func (p *parser) create() ast.Statement {
 		c.Clone = p.objectName()
 		c.At = p.timeTravel()
 	}
-	c.Options = p.tokens(p.bodyFollows)
+	alert := c.Kind == "ALERT"
+	c.Options = p.tokens(func() bool { return alert && p.at("THEN") || !alert && p.bodyFollows() })
 	switch {
-	case p.at("THEN"):
+	case alert && p.at("THEN"):
 		c.Options = p.then(c.Options)
 		c.Body = p.statement()
+	case alert:
 	case p.asQuery():
 		p.expectWord("AS")
 		c.As = p.query()
@@ -193,10 +195,10 @@ func (p *parser) then(t *ast.Tokens) *ast.Tokens {
 	return t
 }
 
-// bodyFollows reports whether AS and a query or a statement stand here, or the
-// THEN of an alert. AS '…' is an option.
+// bodyFollows reports whether AS and a query or a statement stand here. AS '…'
+// is an option.
 func (p *parser) bodyFollows() bool {
-	return p.at("THEN") || p.asQuery() || p.at("AS") && isStatement(p.peek())
+	return p.asQuery() || p.at("AS") && isStatement(p.peek())
 }
 
 func (p *parser) asQuery() bool {

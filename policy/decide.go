@@ -478,7 +478,7 @@ func columnMask(rules []*maskRule, o Object, folded foldedObject, col *Column) (
 	}
 	name := fold(col.Name)
 	for _, r := range rules {
-		if !r.applies(folded, name, col.Labels) {
+		if !r.applies(folded, name, col.Labels) && !slices.ContainsFunc(col.From, r.follows) {
 			continue
 		}
 		if !found {
@@ -489,6 +489,12 @@ func columnMask(rules []*maskRule, o Object, folded foldedObject, col *Column) (
 		m.Rule += ", " + r.name
 	}
 	return m, found
+}
+
+// follows reports whether the rule masks a copy of a column: it masks that
+// column, and the copy was made of more than it lets out.
+func (r *maskRule) follows(o Origin) bool {
+	return r.applies(foldObject(o.Object), fold(o.Column), o.Labels) && !(o.Masked && mask.Strictest(o.Mask, r.mask) == mask.Strictest(o.Mask, o.Mask))
 }
 
 func (r *maskRule) applies(o foldedObject, column string, labels []string) bool {

@@ -228,6 +228,19 @@ type Column struct {
 	Name   string   `json:"name"`
 	Type   string   `json:"type,omitempty"`
 	Labels []string `json:"labels,omitempty"`
+	// From are the columns that values were copied from: what masks those
+	// masks this one.
+	From []Origin `json:"from,omitempty"`
+}
+
+// An Origin is a column that another's values were copied from, under a mask
+// if the copier saw it under one.
+type Origin struct {
+	Object Object    `json:"object"`
+	Column string    `json:"column"`
+	Labels []string  `json:"labels,omitempty"`
+	Masked bool      `json:"masked,omitempty"`
+	Mask   mask.Mask `json:"mask"`
 }
 
 // A Table is a relation of the catalog: what [Policy.Decide] is asked about

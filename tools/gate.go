@@ -67,6 +67,12 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 	if _, err := c.Log.Append(ctx, startEvent(c)); err != nil {
 		return nil, fmt.Errorf("recording the start: %w", err)
 	}
+	if err := c.Log.Update(ctx, func(tx *audit.Tx) error {
+		_, err := tx.Exec(lineageSchema)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("opening the notes on copies: %w", err)
+	}
 	if err := g.Refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -100,7 +106,24 @@ func (g *Gate) Refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the catalog: %w", err)
 	}
-	g.catalog.Store(resolve.NewCatalog(tables))
+	return g.publish(ctx, tables)
+}
+
+// relabel puts new notes on copies into the catalog as it is.
+func (g *Gate) relabel(ctx context.Context) error {
+	g.refreshing.Lock()
+	defer g.refreshing.Unlock()
+	return g.publish(ctx, g.catalog.Load().Tables())
+}
+
+// publish makes tables the catalog, with the notes on what they were copied
+// from.
+func (g *Gate) publish(ctx context.Context, tables []policy.Table) error {
+	notes, err := g.notes(ctx)
+	if err != nil {
+		return err
+	}
+	g.catalog.Store(resolve.NewCatalog(labelled(tables, notes)))
 	return nil
 }
 

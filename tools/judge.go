@@ -41,7 +41,9 @@ type Judgement struct {
 	// MaxRows is how many rows the answer may have.
 	MaxRows int64
 
-	missing string // a table that there is not
+	missing string          // a table that there is not
+	copies  []note          // what the statement copies
+	ends    []policy.Object // what is no more, or anew, once it has run
 }
 
 // Denied reports whether the statement must not run.
@@ -72,6 +74,7 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 	if out.Decision.Verdict == policy.Deny {
 		return out
 	}
+	out.copies, out.ends = lineage(res.Written, out.Decision.Masks), ended(res.Tree, out.Statement)
 	rewritten, masked, err := rewrite.Apply(res, out.Decision, j.MaskKey)
 	if err != nil {
 		out.deny(err)

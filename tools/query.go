@@ -76,12 +76,20 @@ func maskedColumns(j *Judgement) []Column {
 // withheld although the statement ran.
 func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, receipt audit.Receipt) QueryAnswer {
 	started := time.Now()
-	res := g.execute(ctx, j, receipt)
+	var res result
+	if res.err = g.noteLineage(ctx, j.copies, receipt); res.err == nil {
+		res = g.execute(ctx, j, receipt)
+	}
 	res.duration = time.Since(started)
 	if _, err := g.config.Log.Append(ctx, outcomeEvent(tool, call, j, receipt, res)); err != nil {
 		return QueryAnswer{Answer: g.unavailable(err)}
 	}
 	if res.err == nil && changesCatalog(j.Statement.Class) {
+		for _, o := range j.ends {
+			if err := g.forget(ctx, o, receipt); err != nil {
+				g.config.Logger.Error("forgetting", "err", err)
+			}
+		}
 		if err := g.Refresh(context.WithoutCancel(ctx)); err != nil {
 			g.config.Logger.Error("refreshing the catalog after a change", "err", err)
 		}

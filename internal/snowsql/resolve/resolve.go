@@ -38,6 +38,9 @@ type Resolution struct {
 	// Missing is the first table that the catalog does not have, as its name
 	// stands without database and schema; empty if there is none.
 	Missing string
+	// Written are the columns that the statement puts values into, with what
+	// these come from.
+	Written []Written
 	// Stored are the values that the statement writes over existing ones.
 	Stored []Column
 }
@@ -101,6 +104,13 @@ type Column struct {
 	// Open stands for any number of columns that only the warehouse can name
 	// (PIVOT): any name might be one of theirs.
 	Open bool
+}
+
+// Written is a column that a statement writes.
+type Written struct {
+	Object  policy.Object
+	Column  string
+	Origins []Origin
 }
 
 // An Origin is a column of a reference.

@@ -110,6 +110,9 @@ func (r *resolver) insert(s *ast.Insert) {
 	}
 	t := r.written(class, s.Target, s.Columns)
 	yields := r.query(s.Source, nil, nil)
+	if t != nil {
+		r.writes(t.Object, names(t, s.Columns), yields)
+	}
 	if s.Overwrite {
 		r.overwrites(t, yields)
 	}
@@ -139,7 +142,16 @@ func (r *resolver) multiInsert(s *ast.MultiInsert) {
 		r.opt(b.If, rows, nil)
 		for _, into := range b.Into {
 			t := r.written(class, into.Target, into.Columns)
-			r.all(into.Values, rows, nil)
+			values := yields
+			if into.Values != nil {
+				values = nil
+				for _, x := range into.Values {
+					values = append(values, Column{Origins: r.expr(x, rows, nil)})
+				}
+			}
+			if t != nil {
+				r.writes(t.Object, names(t, into.Columns), values)
+			}
 			if s.Overwrite {
 				r.overwrites(t, blurred(yields))
 			}
@@ -176,7 +188,9 @@ func (r *resolver) assign(set []*ast.Assignment, ref *Ref, s *scope) {
 		if cols := r.columns(ref.Table, a.Column); cols != nil {
 			ref.written = append(ref.written, cols[0].Name)
 		}
-		r.out.Stored = append(r.out.Stored, Column{Name: column.Fold(), Origins: r.expr(a.Value, s, nil)})
+		value := Column{Name: column.Fold(), Origins: r.expr(a.Value, s, nil)}
+		r.out.Stored = append(r.out.Stored, value)
+		r.writes(ref.Table.Object, []string{value.Name}, []Column{value})
 	}
 }
 
@@ -201,12 +215,17 @@ func (r *resolver) merge(s *ast.Merge) {
 		r.opt(w.If, sc, nil)
 		r.assign(w.Set, ref, sc)
 		r.columns(ref.Table, w.Columns)
+		var inserted []Column
 		for i, v := range w.Values {
 			c := Column{Origins: r.expr(v, sc, nil)}
 			if i < len(w.Columns) {
 				c.Name = w.Columns[i].Fold()
 			}
 			r.out.Stored = append(r.out.Stored, c)
+			inserted = append(inserted, c)
+		}
+		if w.Values != nil {
+			r.writes(ref.Table.Object, names(ref.Table, w.Columns), inserted)
 		}
 		if w.Set == nil && w.Values == nil && w.Action != "DELETE" {
 			r.unsupported("MERGE … ALL BY NAME", "Name the columns.")
@@ -248,8 +267,71 @@ func (r *resolver) create(s *ast.Create) {
 		r.unsupported("CREATE "+s.Kind+" with options", "Leave the options out.")
 	}
 	if full, ok := r.fullName(s.Name); ok {
-		r.access(class, policy.Object{Kind: objectKind(s.Kind), Database: full.database, Schema: full.schema, Name: full.object})
+		object := policy.Object{Kind: objectKind(s.Kind), Database: full.database, Schema: full.schema, Name: full.object}
+		r.access(class, object)
+		r.made(s, object, yields)
 		r.overwrites(r.catalog.Lookup(full.database, full.schema, full.object), yields)
+	}
+}
+
+// made notes what the columns of a new table come from. A view needs no note:
+// its own query is looked into whenever it is read.
+func (r *resolver) made(s *ast.Create, object policy.Object, yields []Column) {
+	switch {
+	case s.Kind != "TABLE":
+	case s.Clone != nil:
+		r.copied(object)
+	case s.As != nil:
+		named := make([]string, len(yields))
+		for i, c := range yields {
+			named[i] = c.Name
+			if i < len(s.Columns) && s.Columns[i].Name != nil {
+				named[i] = s.Columns[i].Name.Fold()
+			}
+		}
+		r.writes(object, named, yields)
+	}
+}
+
+// copied notes that an object has the columns of the table that raw has just
+// noted.
+func (r *resolver) copied(object policy.Object) {
+	if n := len(*r.refs); n > 0 {
+		ref := (*r.refs)[n-1]
+		for _, c := range ref.Table.Columns {
+			r.writes(object, []string{c.Name}, []Column{{Origins: []Origin{{ref, c.Name}}}})
+		}
+	}
+}
+
+// names are the columns that an INSERT fills, in its order.
+func names(t *policy.Table, listed []*ast.Ident) []string {
+	var list []string
+	for _, id := range listed {
+		list = append(list, id.Fold())
+	}
+	if list == nil {
+		for _, c := range t.Columns {
+			list = append(list, c.Name)
+		}
+	}
+	return list
+}
+
+// writes notes columns and the values that go into them. Where places mean
+// nothing, every column may get every value.
+func (r *resolver) writes(object policy.Object, columns []string, values []Column) {
+	if isOpen(values) {
+		all := origins(values)
+		values = nil
+		for range columns {
+			values = append(values, Column{Origins: all})
+		}
+	}
+	for i, c := range columns {
+		if i < len(values) && len(values[i].Origins) > 0 {
+			r.out.Written = append(r.out.Written, Written{object, c, values[i].Origins})
+		}
 	}
 }
 
@@ -345,7 +427,9 @@ func (r *resolver) alter(s *ast.Alter) {
 		r.access(class, t.Object)
 		r.raw(t)
 		if full, ok := r.fullName(s.To); ok {
-			r.access(policy.Create, policy.Object{Kind: policy.TableObject, Database: full.database, Schema: full.schema, Name: full.object})
+			object := policy.Object{Kind: policy.TableObject, Database: full.database, Schema: full.schema, Name: full.object}
+			r.access(policy.Create, object)
+			r.copied(object)
 		}
 	default:
 		r.unsupported("this form of ALTER", "Ask an administrator.")

@@ -1,0 +1,135 @@
+//go:build cgo
+
+package tools_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"querywarden/internal/emulator"
+	"querywarden/policy"
+	"querywarden/tools"
+)
+
+const lineagePolicy = `
+version: 1
+masks:
+  - columns: ["retail.public.customers.ssn"]
+    mask: redact
+    unless: {groups: [fraud]}
+  - columns: ["retail.public.customers.email"]
+    mask: email
+    unless: {groups: [fraud]}
+  - columns: ["retail.public.customers.name"]
+    mask: hash
+    unless: {groups: [fraud]}
+rules:
+  - name: all
+    who: everyone
+    may: [read, write, modify, create, destroy]
+    on: ["retail.*.*"]
+    verdict: allow
+`
+
+var fraud = tools.Call{Caller: policy.Caller{Issuer: "idp", Subject: "fay", Groups: []string{"fraud"}, Kind: policy.Agent}}
+
+// TestCopies: what somebody with raw access copies is masked for the others as
+// the columns are that it was copied from, under whatever name and through
+// however many tables.
+func TestCopies(t *testing.T) {
+	p, err := policy.Parse([]byte(lineagePolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorldOf(t, emulator.DemoScript(), p)
+	raw := w.gate.Query(t.Context(), fraud, tools.QueryRequest{SQL: "select ssn, email, name from customers where id = 1"})
+	if raw.Status != tools.Completed || raw.RowCount != 1 {
+		t.Fatalf("%+v", raw.Answer)
+	}
+	secrets := strings.Split(strings.Trim(string(raw.Rows[0]), `[]`), ",")
+	for _, c := range []struct {
+		name, read string
+		by         []string
+	}{
+		{"create as", "select * from staging.a1", []string{"create table staging.a1 as select id, ssn as x, email as y, name as z from customers"}},
+		{"named columns", "select * from staging.a2", []string{"create table staging.a2 (k, l, m, n) as select id, ssn, email, name from customers"}},
+		{"computed", "select * from staging.a3", []string{"create table staging.a3 as select id, concat('<', ssn, '>') as x, upper(email) || name as y from customers"}},
+		{"insert", "select * from staging.a4", []string{
+			"create table staging.a4 (k int, l varchar, m varchar, n varchar)", "insert into staging.a4 select id, ssn, email, name from customers"}},
+		{"insert of columns", "select * from staging.a5", []string{
+			"create table staging.a5 (k int, l varchar, m varchar, n varchar)", "insert into staging.a5 (n, k, m, l) select ssn, id, name, email from customers"}},
+		{"update", "select * from staging.a6", []string{
+			"create table staging.a6 as select id, 'x' as l, 'x' as m, 'x' as n from customers",
+			"update staging.a6 a set l = c.ssn, m = c.email, n = c.name from customers c where c.id = a.id"}},
+		{"merge", "select * from staging.a7", []string{
+			"create table staging.a7 (k int, l varchar, m varchar, n varchar)",
+			"merge into staging.a7 a using customers c on a.k = c.id when not matched then insert (k, l, m, n) values (c.id, c.ssn, c.email, c.name)"}},
+		{"a copy of a copy", "select * from staging.a9", []string{
+			"create table staging.a8 as select id, ssn as x, email as y, name as z from customers", "create table staging.a9 as select z as p, y as q, x as r, id from staging.a8"}},
+		{"a clone", "select * from staging.b1", []string{"create table staging.b0 as select id, ssn as x, email as y, name as z from customers", "create table staging.b1 clone staging.b0"}},
+		{"a new name", "select * from staging.b3", []string{"create table staging.b2 as select id, ssn as x, email as y, name as z from customers", "alter table staging.b2 rename to staging.b3"}},
+		{"a view on a copy", "select * from staging.b5", []string{
+			"create table staging.b4 as select id, ssn as x, email as y, name as z from customers", "create view staging.b5 as select x as u, y, z from staging.b4"}},
+		{"a pivot", "select * from staging.b6", []string{"create table staging.b6 as select * from (select id, ssn from customers where id < 3) pivot (max(ssn) for id in (1, 2))"}},
+	} {
+		for _, sql := range c.by {
+			if a := w.gate.Query(t.Context(), fraud, tools.QueryRequest{SQL: sql}); a.Status != tools.Completed {
+				t.Errorf("%s: %s: %+v", c.name, sql, a.Answer)
+			}
+		}
+		a := w.query(c.read)
+		if a.Status != tools.Completed || a.RowCount == 0 {
+			t.Errorf("%s: %s: %+v", c.name, c.read, a.Answer)
+		}
+		for _, secret := range secrets {
+			if secret = strings.Trim(secret, `"`); strings.Contains(strings.ToUpper(fmt.Sprintf("%s", a.Rows)), strings.ToUpper(secret)) {
+				t.Errorf("%s: %s shows %s", c.name, c.read, secret)
+			}
+		}
+		if a := w.gate.Query(t.Context(), fraud, tools.QueryRequest{SQL: c.read}); !strings.Contains(fmt.Sprintf("%s", a.Rows), strings.Trim(secrets[0], `"`)) {
+			t.Errorf("%s: who may see the values does not: %+v", c.name, a.Answer)
+		}
+	}
+}
+
+// TestMaskedCopies: what was masked when it was copied is not masked again, so
+// that a hash stays the same and a count stays a count.
+func TestMaskedCopies(t *testing.T) {
+	p, err := policy.Parse([]byte(lineagePolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorldOf(t, emulator.DemoScript(), p)
+	run := func(call tools.Call, sql string) string {
+		t.Helper()
+		a := w.gate.Query(context.Background(), call, tools.QueryRequest{SQL: sql})
+		if a.Status != tools.Completed {
+			t.Fatalf("%s: %+v", sql, a.Answer)
+		}
+		return fmt.Sprintf("%s", a.Rows)
+	}
+	run(ada, "create table staging.mine as select id, name, email as e, city from customers")
+	if a, b := run(ada, "select name, e, city from staging.mine order by id limit 5"), run(ada, "select name, email, city from customers order by id limit 5"); a != b {
+		t.Errorf("a masked copy was masked again:\n%s\n%s", a, b)
+	}
+	if n := run(ada, "select count(*) from staging.mine m join customers c on c.name = m.name and c.id = m.id"); n != "[[200]]" {
+		t.Errorf("the hashes are others: %s", n)
+	}
+	// Made anew from something else, the table has nothing to hide.
+	run(fraud, "create or replace table staging.mine as select id, ssn as e from customers")
+	if a := run(ada, "select e from staging.mine where id = 1"); a != `[["***"]]` {
+		t.Errorf("the new table shows %s", a)
+	}
+	run(fraud, "create or replace table staging.mine as select id, city as e from customers")
+	if a, b := run(ada, "select e from staging.mine where id = 1"), run(ada, "select city from customers where id = 1"); a != b {
+		t.Errorf("old notes mask a new table: %s, %s", a, b)
+	}
+	run(fraud, "drop table staging.mine")
+	run(ada, "create table staging.mine (e varchar)")
+	run(ada, "insert into staging.mine values ('plain')")
+	if a := run(ada, "select e from staging.mine"); a != `[["plain"]]` {
+		t.Errorf("notes outlived their table: %s", a)
+	}
+}

@@ -873,14 +873,10 @@ func (p *parser) tryType() *ast.Type {
 			t.Name = "TIMESTAMP_LTZ"
 		}
 	}
-	if p.tok.Kind == token.LParen {
+	if p.tok.Kind == token.LParen && p.peek().Kind != token.RParen {
 		switch name {
 		case "ARRAY", "OBJECT", "MAP", "TABLE":
-			p.next()
-			if p.tok.Kind != token.RParen {
-				t.Elem = commaList(p, p.typeField)
-			}
-			p.expect(token.RParen)
+			t.Elem = parens(p, p.typeField)
 		default:
 			t.Args = parens(p, p.typeArg)
 		}

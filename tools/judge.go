@@ -67,7 +67,9 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 		out.Decision = j.Policy.Decide(caller, out.Statement, now)
 		return out
 	}
-	res := resolve.Resolve(stmt, j.Catalog, j.Context)
+	context := j.Context
+	context.Sees = func(t policy.Table) bool { return j.Policy.Sees(caller, t) }
+	res := resolve.Resolve(stmt, j.Catalog, context)
 	out.Statement, out.missing = res.Statement, res.Missing
 	j.hide(caller, &out.Statement)
 	out.Decision = j.Policy.Decide(caller, out.Statement, now)

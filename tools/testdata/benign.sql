@@ -1,6 +1,24 @@
 -- What the agents of analysts write on an ordinary day, over the demo. None of it
 -- may be refused, and what is not masked has to be as it is.
 
+-- Looking around
+show tables
+show terse tables like '%order%' in schema retail.public limit 5
+show tables in database retail
+show views in account
+show schemas in database retail
+show databases
+show objects in public
+show columns in table customers
+show columns in orders
+describe table customers
+desc view daily_sales
+desc table retail.public.orders
+select table_name, table_type from information_schema.tables where table_schema = 'PUBLIC' order by table_name
+select table_schema, table_name, column_name, data_type from retail.information_schema.columns where column_name ilike '%amount%' order by 1, 2, 3
+select c.table_name, count(*) as n from information_schema.columns c join information_schema.tables t on t.table_name = c.table_name and t.table_schema = c.table_schema group by 1 order by 1
+select schema_name from information_schema.schemata order by 1
+select columns.column_name from information_schema.columns where columns.table_name = 'ORDERS' order by columns.ordinal_position
 -- Counting and summing
 select count(*) from customers
 select count(*) as n, count(distinct country) as countries from customers

@@ -396,6 +396,9 @@ func (r *resolver) tableRef(slot *ast.Relation, n *ast.Table, s *scope, with *ct
 			return
 		}
 	}
+	if r.informationRef(slot, n, s) {
+		return
+	}
 	written := n.Name.Parts
 	t := r.table(n.Name)
 	if t == nil {
@@ -494,7 +497,7 @@ func (r *resolver) view(ref *Ref) {
 	// What is wrong inside stays inside: the caller named the view alone.
 	own := &Resolution{}
 	inner := &resolver{
-		catalog: r.catalog, context: Context{t.Database, t.Schema}, out: own, functions: r.functions, effects: r.effects,
+		catalog: r.catalog, context: Context{Database: t.Database, Schema: t.Schema}, out: own, functions: r.functions, effects: r.effects,
 		refs: &ref.Inside, via: r.via, views: append(slices.Clone(r.views), t), expanded: r.expanded, spent: r.spent,
 	}
 	if inner.via == nil {

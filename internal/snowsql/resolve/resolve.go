@@ -23,8 +23,13 @@ import (
 	"querywarden/policy"
 )
 
-// Context is where unqualified names are looked for.
-type Context struct{ Database, Schema string }
+// Context is where unqualified names are looked for, and what the caller sees.
+type Context struct {
+	Database, Schema string
+	// Sees reports whether a table exists for the caller. Without it, nothing
+	// is told of what there is.
+	Sees func(policy.Table) bool
+}
 
 // A Resolution is a statement with its facts. The tree has been changed: names
 // are full.

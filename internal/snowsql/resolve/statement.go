@@ -45,7 +45,9 @@ func (r *resolver) statement(stmt ast.Statement) {
 	case *ast.Comment:
 		r.object(policy.Create, s.Kind, s.Name)
 	case *ast.Show, *ast.Describe:
-		r.unsupported("SHOW and DESCRIBE", "Use the list_tables and describe_table tools.")
+		if !r.metadata(s) {
+			r.unsupported("this form of SHOW and DESCRIBE", "Use the list_tables and describe_table tools.")
+		}
 	case *ast.Use, *ast.SetVar, *ast.UnsetVar:
 		r.unsupported("statements about the session", "Write full names and values; every statement stands alone.")
 	case *ast.Transaction:

@@ -151,7 +151,7 @@ func TestHostileFiles(t *testing.T) {
 	} {
 		start := time.Now()
 		_, err := Parse([]byte(text))
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s: takes %s", name, took)
 		}
 		if err == nil {
@@ -183,7 +183,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
 		p, err := Parse([]byte(text))
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%d bytes take %s", len(text), took)
 		}
 		if err != nil {

@@ -183,7 +183,7 @@ func TestCancelReachesTheAccount(t *testing.T) {
 			if want := map[string]Class{"cancelled": Cancelled, "timeout": Timeout}[name]; failed.Class != want || errors.Unwrap(failed) == nil {
 				t.Errorf("%v, want class %s", failed, want)
 			}
-			if d := time.Since(started); d > 5*time.Second {
+			if d := time.Since(started); d > 30*time.Second {
 				t.Errorf("it took %s", d)
 			}
 		})

@@ -346,7 +346,7 @@ func TestCancelIsBounded(t *testing.T) {
 	if failed := failure(t, err); failed.Class != Cancelled || !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	if d := time.Since(started); d > 3*time.Second {
+	if d := time.Since(started); d > 20*time.Second {
 		t.Errorf("the caller was held for %s", d)
 	}
 }

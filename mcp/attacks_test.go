@@ -202,7 +202,7 @@ func TestAttacks(t *testing.T) {
 	}
 	forms = append(forms, "77191", "58323", "64747")
 	statuses := map[string]int{}
-	check := func(name, tool string, args map[string]any) {
+	check := func(name, tool string, args map[string]any) (status string) {
 		t.Helper()
 		x, status := a.ask(t, tool, args)
 		y, _ := b.ask(t, tool, args)
@@ -218,13 +218,13 @@ func TestAttacks(t *testing.T) {
 				}
 			}
 		}
+		return status
 	}
 	for name, steps := range attackFiles(t) {
 		changed := false
 		for _, sql := range steps {
-			changed = changed || !bytes.HasPrefix(bytes.ToLower([]byte(sql)), []byte("select"))
-			check(name, "query", map[string]any{"sql": sql, "purpose": "an attack"})
-			check(name, "query", map[string]any{"sql": sql, "dry_run": true})
+			status := check(name, "query", map[string]any{"sql": sql, "purpose": "an attack"})
+			changed = changed || status == "completed" && !bytes.HasPrefix(bytes.ToLower([]byte(sql)), []byte("select"))
 		}
 		if changed {
 			for _, table := range []string{"c", "o", "p", "v", "w"} {
@@ -235,8 +235,9 @@ func TestAttacks(t *testing.T) {
 			b.reset(t)
 		}
 	}
+	check("a dry run", "query", map[string]any{"sql": "select * from w", "dry_run": true})
 	t.Logf("answers: %v", statuses)
-	if statuses["completed"] < 150 || statuses["denied"] < 100 {
+	if statuses["completed"] < 250 || statuses["denied"] < 50 {
 		t.Errorf("too few of a kind to prove anything: %v", statuses)
 	}
 }

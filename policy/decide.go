@@ -155,6 +155,12 @@ func unfit(s Statement) []Reason {
 	return nil
 }
 
+// UsesLabels reports whether any mask names labels, so that a catalog without
+// them would leave columns bare.
+func (p *Policy) UsesLabels() bool {
+	return p != nil && slices.ContainsFunc(p.masks, func(r maskRule) bool { return len(r.labels) > 0 })
+}
+
 // Sees reports whether the caller can read the table, at least masked and at
 // least after an approval. What a caller does not see does not exist for it.
 func (p *Policy) Sees(c Caller, t Table) bool {

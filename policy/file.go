@@ -35,7 +35,7 @@ const (
 //	masks:                    # hide columns from everybody …
 //	  - name: ssn             #   optional, for explanations
 //	    columns: [patterns]   #   database.schema.table.column
-//	    labels: [words]       #   or columns with a label
+//	    labels: [words]       #   or columns with a tag: pii, pii=email, gov.tags.pii
 //	    mask: redact          #   see package mask
 //	    unless: WHO           #   … but these
 //	filters:                  # hide rows

@@ -106,6 +106,15 @@ func (g *Gate) Refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the catalog: %w", err)
 	}
+	if g.config.Policy.UsesLabels() {
+		// A policy that masks by labels is blind without the tags.
+		tables, err = g.config.Warehouse.Tags(ctx, tables, func(sql string) (audit.Receipt, error) {
+			return g.config.Log.Append(ctx, catalogEvent(sql))
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return g.publish(ctx, tables)
 }
 

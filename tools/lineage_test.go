@@ -133,3 +133,59 @@ func TestMaskedCopies(t *testing.T) {
 		t.Errorf("notes outlived their table: %s", a)
 	}
 }
+
+const tagPolicy = `
+version: 1
+masks:
+  - labels: [pii=identity]
+    mask: redact
+    unless: {groups: [fraud]}
+  - labels: [retail.public.secrecy]
+    mask: "null"
+    unless: {groups: [fraud]}
+rules:
+  - name: all
+    who: everyone
+    may: [read, write, modify, create, destroy]
+    on: ["retail.*.*"]
+    verdict: allow
+`
+
+// TestTags: a mask hangs where a tag of Snowflake's hangs, on a column or on
+// the whole table, and follows what is copied from there.
+func TestTags(t *testing.T) {
+	p, err := policy.Parse([]byte(tagPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorldOf(t, emulator.DemoScript()+`;
+		CREATE TAG retail.public.pii; CREATE TAG secrecy;
+		ALTER TABLE customers MODIFY COLUMN ssn SET TAG retail.public.pii = 'Identity';
+		ALTER TABLE customers MODIFY COLUMN city SET TAG pii = 'place';
+		ALTER TABLE products SET TAG secrecy = 'yes';`, p)
+	for _, c := range []struct {
+		call      tools.Call
+		sql, rows string
+	}{
+		{ada, "select ssn, city is null from customers where id = 1", `[["***",false]]`},
+		{ada, "select name, price from products limit 1", `[[null,null]]`},
+		{ada, "select count(price), count(*) > 0 from products", `[[0,true]]`},
+		{fraud, "select ssn = '***' from customers where id = 1", `[[false]]`},
+		{fraud, "create table staging.copied as select ssn as x, name as y from customers where id = 1", ``},
+		{ada, "select x, y is null from staging.copied", `[["***",false]]`},
+	} {
+		a := w.gate.Query(t.Context(), c.call, tools.QueryRequest{SQL: c.sql})
+		if got := fmt.Sprintf("%s", a.Rows); a.Status != tools.Completed || c.rows != "" && got != c.rows {
+			t.Errorf("%s\n got %s %+v\nwant %s", c.sql, got, a.Answer, c.rows)
+		}
+	}
+	if err := w.account.Exec(t.Context(), "ALTER TABLE retail.public.customers MODIFY COLUMN ssn UNSET TAG retail.public.pii"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.gate.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.query("select ssn = '***' from customers where id = 1"); fmt.Sprintf("%s", a.Rows) != `[[false]]` {
+		t.Errorf("without the tag: %s %+v", a.Rows, a.Answer)
+	}
+}

@@ -34,6 +34,10 @@ var catalogTables = []string{
 		column_default VARCHAR, is_nullable BOOLEAN, declared VARCHAR, data_type VARCHAR,
 		numeric_precision INTEGER, numeric_scale INTEGER, character_maximum_length INTEGER, datetime_precision INTEGER,
 		comment VARCHAR)`,
+	`CREATE TABLE IF NOT EXISTS "_catalog".tags (tag_database VARCHAR, tag_schema VARCHAR, tag_name VARCHAR)`,
+	`CREATE TABLE IF NOT EXISTS "_catalog".tag_references (
+		object_database VARCHAR, object_schema VARCHAR, object_name VARCHAR, column_name VARCHAR,
+		tag_database VARCHAR, tag_schema VARCHAR, tag_name VARCHAR, tag_value VARCHAR)`,
 }
 
 // informationViews are the views of a database's INFORMATION_SCHEMA, without
@@ -171,6 +175,9 @@ func (s *session) removeObject(ctx context.Context, o object) error {
 		kind = "VIEW "
 	}
 	if err := exec(ctx, s.conn, "DROP "+kind+o.engineText()); err != nil {
+		return err
+	}
+	if err := exec(ctx, s.conn, `DELETE FROM "_catalog".tag_references WHERE object_database = ? AND object_schema = ? AND object_name = ?`, o.database, o.schema, o.name); err != nil {
 		return err
 	}
 	for _, table := range []string{"columns", "tables"} {

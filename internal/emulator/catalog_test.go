@@ -43,7 +43,7 @@ func TestShowAndDescribe(t *testing.T) {
 		columns []string
 		want    string
 	}{
-		{"SHOW DATABASES", []string{"name", "is_current"}, "OTHER N, RETAIL Y"},
+		{"SHOW DATABASES", []string{"name", "is_current"}, "OTHER N, RETAIL Y, SNOWFLAKE N"},
 		{"SHOW DATABASES LIKE 'ret%'", []string{"name"}, "RETAIL"},
 		{"SHOW SCHEMAS", []string{"name"}, "ARCHIVE, INFORMATION_SCHEMA, PUBLIC"},
 		{"SHOW SCHEMAS IN DATABASE other", []string{"database_name", "name"}, "OTHER INFORMATION_SCHEMA, OTHER PUBLIC"},

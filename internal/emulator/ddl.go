@@ -33,6 +33,8 @@ func (s *session) create(ctx context.Context, j *job, n *ast.Create) (*result, e
 	switch n.Kind {
 	case "DATABASE", "SCHEMA":
 		return s.createPlace(ctx, n, comment)
+	case "TAG":
+		return s.createTag(ctx, n)
 	case "TABLE", "VIEW":
 	default:
 		return nil, errUnsupported("CREATE %s", n.Kind)
@@ -506,6 +508,11 @@ func (s *session) alter(ctx context.Context, j *job, n *ast.Alter) (*result, err
 		return nil, errNoObject(title(n.Kind), o.String())
 	}
 	return done, s.define(ctx, func() error {
+		if n.Options != nil && namesTag(n.Options) {
+			if tags, err := s.setTags(ctx, o, n); tags || err != nil {
+				return err
+			}
+		}
 		switch n.Action {
 		case "RENAME":
 			if n.To == nil {
@@ -548,6 +555,9 @@ func (s *session) rename(ctx context.Context, o object, to *ast.ObjectName) erro
 		return errExists(renamed.name, strings.TrimPrefix(kind, "BASE "))
 	}
 	if err := exec(ctx, s.conn, "ALTER "+strings.TrimPrefix(o.kind, "BASE ")+" "+o.engineText()+" RENAME TO "+quoteIdent(renamed.name)); err != nil {
+		return err
+	}
+	if err := exec(ctx, s.conn, `UPDATE "_catalog".tag_references SET object_name = ? WHERE object_database = ? AND object_schema = ? AND object_name = ?`, renamed.name, o.database, o.schema, o.name); err != nil {
 		return err
 	}
 	for _, table := range []string{"columns", "tables"} {

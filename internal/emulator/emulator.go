@@ -117,6 +117,14 @@ func (e *Emulator) setUp(ctx context.Context) error {
 	}
 	script := "CREATE DATABASE IF NOT EXISTS " + quoteIdent(e.options.Database) + ";" +
 		"CREATE SCHEMA IF NOT EXISTS " + quoteIdent(e.options.Database) + "." + quoteIdent(e.options.Schema)
+	s, err := e.newSession(ctx, &user{name: systemUser, role: systemRole})
+	if err != nil {
+		return err
+	}
+	defer e.endSession(s)
+	if err := s.addAccount(ctx); err != nil {
+		return fmt.Errorf("preparing the account's own database: %w", err)
+	}
 	return e.Exec(ctx, script)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +44,52 @@ func (w *Warehouse) Tables(ctx context.Context, authorize func(sql string) (audi
 		c.tables = append(c.tables, tables...)
 	}
 	return c.tables, nil
+}
+
+// Tags labels the columns of tables with the tags that hang on them, on their
+// table, schema or database: a tag GOV.TAGS.PII of the value email is the labels
+// PII, PII=email, GOV.TAGS.PII and GOV.TAGS.PII=email. The account keeps the
+// references up to two hours late
+// (docs.snowflake.com/en/sql-reference/account-usage/tag_references). The tables
+// that were given do not change.
+func (w *Warehouse) Tags(ctx context.Context, tables []policy.Table, authorize func(sql string) (audit.Receipt, error)) ([]policy.Table, error) {
+	c := catalog{warehouse: w, authorize: authorize}
+	labels := map[[4]string][]string{}
+	const text = `SELECT DOMAIN, OBJECT_DATABASE, OBJECT_SCHEMA, OBJECT_NAME, COLUMN_NAME, TAG_DATABASE, TAG_SCHEMA, TAG_NAME, TAG_VALUE FROM %s.ACCOUNT_USAGE.TAG_REFERENCES WHERE OBJECT_DELETED IS NULL`
+	err := c.read(ctx, "SNOWFLAKE", text, 9, func(v []string) error {
+		place := [4]string{v[1], v[2], v[3], v[4]}
+		switch v[0] {
+		case "COLUMN":
+		case "TABLE":
+			place[3] = ""
+		case "SCHEMA": // named by OBJECT_NAME
+			place = [4]string{v[1], v[3]}
+		case "DATABASE":
+			place = [4]string{v[3]}
+		default:
+			return nil // on what has no columns
+		}
+		for _, name := range []string{v[7], strings.Join(v[5:8], ".")} {
+			labels[place] = append(labels[place], name)
+			if v[8] != "" {
+				labels[place] = append(labels[place], name+"="+v[8])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the tags: %w", err)
+	}
+	out := slices.Clone(tables)
+	for i, t := range out {
+		columns := slices.Clone(t.Columns)
+		for k, col := range columns {
+			columns[k].Labels = slices.Concat(col.Labels, labels[[4]string{t.Database}], labels[[4]string{t.Database, t.Schema}],
+				labels[[4]string{t.Database, t.Schema, t.Name}], labels[[4]string{t.Database, t.Schema, t.Name, col.Name}])
+		}
+		out[i].Columns = columns
+	}
+	return out, nil
 }
 
 // stored is the name that an identifier stands for: upper case unless quoted.

@@ -380,7 +380,11 @@ func (r *resolver) tableRef(slot *ast.Relation, n *ast.Table, s *scope, with *ct
 		r.timePoint(n.At, with)
 	}
 	if n.Changes != nil {
-		r.unsupported("CHANGES", "Query the table itself.")
+		for _, at := range []*ast.TimeTravel{n.Changes.At, n.Changes.To} {
+			if at != nil {
+				r.timePoint(at, with)
+			}
+		}
 	}
 	r.sample(n.Sample, with)
 	if len(n.Name.Parts) == 1 && n.Name.Dynamic == nil {
@@ -421,6 +425,14 @@ func (r *resolver) tableRef(slot *ast.Relation, n *ast.Table, s *scope, with *ct
 	for _, c := range t.Columns {
 		src.columns = append(src.columns, Column{Name: c.Name, Origins: []Origin{{ref, c.Name}}})
 	}
+	if n.Changes != nil {
+		if t.Kind == policy.ViewObject {
+			r.unsupported("CHANGES of a view", "Ask for the changes of the tables below it.")
+		}
+		for _, c := range ChangeColumns {
+			src.columns = append(src.columns, Column{Name: c})
+		}
+	}
 	if n.Alias != nil && n.Alias.Columns != nil {
 		src.columns = renamed(src.columns, n.Alias.Columns)
 		r.touchAll(src) // by position
@@ -457,6 +469,10 @@ func (s *scope) unique(id *ast.Ident) *ast.Ident {
 	}
 	return at(id, next)
 }
+
+// ChangeColumns are the columns that CHANGES adds to a table's own.
+// docs.snowflake.com/en/sql-reference/constructs/changes
+var ChangeColumns = []string{"METADATA$ACTION", "METADATA$ISUPDATE", "METADATA$ROW_ID"}
 
 // timePoint allows constants and functions of the clock; a statement's id
 // would be another query's.

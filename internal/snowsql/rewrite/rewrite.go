@@ -15,7 +15,7 @@
 // subquery stands there even if nothing is masked, so that a column which the
 // catalog does not know yet does not come along.
 //
-// AT and BEFORE go inside. So does SAMPLE, unless rows are filtered.
+// AT, BEFORE and CHANGES go inside. So does SAMPLE, unless rows are filtered.
 //
 // Some statements are refused instead: where no subquery can stand (a masked
 // column of the target of UPDATE, a CLONE), where a masked value would take
@@ -284,6 +284,11 @@ func (rw *rewriter) wrap(ref *resolve.Ref, filters []string, columns []*ast.Iden
 			return err
 		}
 		s.Items = append(s.Items, item)
+	}
+	if t, ok := s.From[0].(*ast.Table); ok && t.Changes != nil {
+		for _, c := range resolve.ChangeColumns {
+			s.Items = append(s.Items, &ast.SelectItem{Expr: &ast.ColumnRef{Parts: []*ast.Ident{inner, ast.NewIdent(c)}}})
+		}
 	}
 	if s.Items == nil { // COUNT(*) needs rows, not columns
 		s.Items = []*ast.SelectItem{{Expr: &ast.Literal{Kind: ast.NumberLiteral, Value: "1"}, Alias: ast.NewIdent("ONE")}}

@@ -51,6 +51,32 @@ CREATE TABLE IF NOT EXISTS blobs (
 ) STRICT, WITHOUT ROWID;`
 )
 
+// The statements that every append runs. Reading their text anew would take
+// longer than running them.
+const (
+	beginJob = iota
+	endJob
+	insertEntry
+	insertBlob
+	insertHash
+	insertHashes // hashesAtOnce of them
+	insertCheckpoint
+	numWrites
+)
+
+// hashesAtOnce is how many hashes one statement inserts.
+const hashesAtOnce = 16
+
+var writeTexts = [numWrites]string{
+	beginJob:         `SAVEPOINT job`,
+	endJob:           `RELEASE job`,
+	insertEntry:      `INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)`,
+	insertBlob:       `INSERT INTO blobs VALUES (?, ?, ?, ?)`,
+	insertHash:       `INSERT INTO hashes VALUES (?, ?)`,
+	insertHashes:     `INSERT INTO hashes VALUES (?, ?)` + strings.Repeat(`, (?, ?)`, hashesAtOnce-1),
+	insertCheckpoint: `INSERT INTO checkpoints VALUES (?, ?)`,
+}
+
 // A Log is an open log: the one writer of its file. It is safe for concurrent
 // use.
 type Log struct {
@@ -60,6 +86,7 @@ type Log struct {
 	db      *sql.DB // readers
 	writer  *sql.DB // of one connection
 	conn    *sql.Conn
+	writes  [numWrites]*sql.Stmt // the statements of every append, prepared
 	lock    *os.File
 
 	jobs    chan *job
@@ -117,6 +144,11 @@ func Open(path string, options Options) (opened *Log, err error) {
 	}
 	if err = l.checkVersion(ctx, isNew); err != nil {
 		return nil, err
+	}
+	for i, text := range writeTexts {
+		if l.writes[i], err = l.conn.PrepareContext(ctx, text); err != nil {
+			return nil, err
+		}
 	}
 	if l.db, err = openDB(path, "ro"); err != nil {
 		return nil, err
@@ -434,6 +466,11 @@ func (l *Log) Close() error {
 
 func (l *Log) release() error {
 	var errs []error
+	for _, stmt := range l.writes {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
 	if l.conn != nil {
 		errs = append(errs, l.conn.Close())
 	}
@@ -509,7 +546,7 @@ func (l *Log) commit(batch []*job) error {
 	tx := &Tx{ctx: ctx, log: l, size: l.size}
 	err := l.runJobs(tx, batch)
 	if err == nil && tx.size > l.size {
-		err = tx.checkpoint()
+		err = errors.Join(tx.insertHashes(), tx.checkpoint())
 	}
 	if err == nil {
 		_, err = l.conn.ExecContext(ctx, `COMMIT`)
@@ -528,12 +565,13 @@ func (l *Log) commit(batch []*job) error {
 
 func (l *Log) runJobs(tx *Tx, batch []*job) error {
 	for _, j := range batch {
-		if _, err := l.conn.ExecContext(tx.ctx, `SAVEPOINT job`); err != nil {
+		if err := tx.run(beginJob); err != nil {
 			return err
 		}
 		size := tx.size
 		if j.err = j.fn(tx); j.err != nil {
 			tx.size = size
+			tx.hashes = tx.hashes[:tlog.StoredHashCount(size)-tlog.StoredHashCount(l.size)]
 			l.hashes.forget(tlog.StoredHashCount(size))
 			if _, err := l.conn.ExecContext(tx.ctx, `ROLLBACK TO job`); err != nil {
 				return err
@@ -542,7 +580,7 @@ func (l *Log) runJobs(tx *Tx, batch []*job) error {
 		if tx.err != nil {
 			return tx.err
 		}
-		if _, err := l.conn.ExecContext(tx.ctx, `RELEASE job`); err != nil {
+		if err := tx.run(endJob); err != nil {
 			return err
 		}
 	}
@@ -557,6 +595,15 @@ type Tx struct {
 	size int64
 	note []byte
 	err  error // the log's own
+	// hashes are those of the entries of this transaction, in order: they go in
+	// together at its end.
+	hashes []tlog.Hash
+}
+
+// run runs one of the log's own statements.
+func (tx *Tx) run(write int, args ...any) error {
+	_, err := tx.log.writes[write].ExecContext(tx.ctx, args...)
+	return err
 }
 
 // Exec runs a statement on the caller's own tables.
@@ -600,12 +647,11 @@ func (tx *Tx) insert(index int64, e *Event, entry []byte, blobs []blob) error {
 	if e.Caller != nil {
 		subject = e.Caller.Subject
 	}
-	if _, err := tx.Exec(`INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		index, entry, e.Time.UnixMicro(), string(e.Kind), subject, e.Session, e.Verdict); err != nil {
+	if err := tx.run(insertEntry, index, entry, e.Time.UnixMicro(), string(e.Kind), subject, e.Session, e.Verdict); err != nil {
 		return err
 	}
 	for _, b := range blobs {
-		if _, err := tx.Exec(`INSERT INTO blobs VALUES (?, ?, ?, ?)`, index, b.name, b.salt[:], b.payload); err != nil {
+		if err := tx.run(insertBlob, index, b.name, b.salt[:], b.payload); err != nil {
 			return err
 		}
 	}
@@ -615,10 +661,30 @@ func (tx *Tx) insert(index int64, e *Event, entry []byte, blobs []blob) error {
 	}
 	at := tlog.StoredHashCount(index)
 	for i, h := range hashes {
-		if _, err := tx.Exec(`INSERT INTO hashes VALUES (?, ?)`, at+int64(i), h[:]); err != nil {
+		tx.log.hashes.put(at+int64(i), h)
+	}
+	tx.hashes = append(tx.hashes, hashes...)
+	return nil
+}
+
+// insertHashes writes the hashes of the transaction's entries.
+func (tx *Tx) insertHashes() error {
+	at := tlog.StoredHashCount(tx.log.size)
+	args := make([]any, 0, 2*hashesAtOnce)
+	for left := tx.hashes; len(left) > 0; {
+		n, write := 1, insertHash
+		if len(left) >= hashesAtOnce {
+			n, write = hashesAtOnce, insertHashes
+		}
+		args = args[:0]
+		for i := range n {
+			args = append(args, at, left[i][:])
+			at++
+		}
+		if err := tx.run(write, args...); err != nil {
 			return err
 		}
-		tx.log.hashes.put(at+int64(i), h)
+		left = left[n:]
 	}
 	return nil
 }
@@ -633,8 +699,7 @@ func (tx *Tx) checkpoint() error {
 	if tx.note, err = note.Sign(&note.Note{Text: text}, tx.log.signer); err != nil {
 		return err
 	}
-	_, err = tx.Exec(`INSERT INTO checkpoints VALUES (?, ?)`, tx.size, tx.note)
-	return err
+	return tx.run(insertCheckpoint, tx.size, tx.note)
 }
 
 // hashCache reads stored hashes, remembering the few that the tree's growing

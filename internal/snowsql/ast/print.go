@@ -678,7 +678,7 @@ func (p *printer) pivot(n *Pivot) {
 // location writes a stage path, in quotes unless it is one token without them.
 func (p *printer) location(s string) {
 	scan := token.NewScanner(s)
-	if t := scan.Next(); t.Kind == token.Stage && int(t.End) == len(s) {
+	if t := scan.Next(); t.Kind == token.Stage && int(t.End) == len(s) && !strings.HasSuffix(s, "{") { // no space is put behind {
 		p.raw(s)
 		return
 	}

@@ -141,7 +141,7 @@ func (p *printer) expr(n Expr) {
 	case *Variable:
 		p.raw("$" + n.Name)
 	case *StageExpr:
-		p.raw(n.Location)
+		p.location(n.Location)
 	case *GroupingSets:
 		p.raw("GROUPING SETS (")
 		list(p, n.Sets)

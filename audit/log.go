@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -513,6 +514,9 @@ func (l *Log) write() {
 				return
 			}
 		}
+		// Whom the last commit let go is about to come again: let them, so that
+		// they share this one.
+		runtime.Gosched()
 	drain:
 		for len(batch) < maxBatch {
 			select {

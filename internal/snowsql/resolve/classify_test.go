@@ -18,7 +18,7 @@ var classes = []policy.Class{
 }
 
 // classified reads testdata/classes.txt: statements and their class.
-func classified(t *testing.T) (stmts []string, want []policy.Class) {
+func classified(t testing.TB) (stmts []string, want []policy.Class) {
 	data, err := os.ReadFile("testdata/classes.txt")
 	if err != nil {
 		t.Fatal(err)

@@ -609,7 +609,7 @@ func (p *parser) relationAlias() *ast.Alias {
 	var name *ast.Ident
 	if p.acceptWord("AS") {
 		name = p.anyWord()
-	} else if p.tok.Kind == token.QuotedIdent || p.tok.Kind == token.Ident && !token.EndsRelation(p.tok.Word) {
+	} else if p.tok.Kind == token.QuotedIdent || p.tok.Kind == token.Ident && !token.EndsRelation(p.tok.Word) || p.atAny("AT", "BEFORE") && !p.timeTravels() {
 		name = p.tryIdentifier()
 	}
 	if name == nil {
@@ -623,8 +623,19 @@ func (p *parser) relationAlias() *ast.Alias {
 	return a
 }
 
-func (p *parser) timeTravel() *ast.TimeTravel {
+// timeTravels reports whether AT (OFFSET => and its like stand here, and not
+// an alias that is called so.
+func (p *parser) timeTravels() bool {
 	if !p.atAny("AT", "BEFORE") || p.peek().Kind != token.LParen {
+		return false
+	}
+	ahead := p.behind()
+	ahead.Next()
+	return ahead.Next().Kind == token.Ident && ahead.Next().Kind == token.FatArrow
+}
+
+func (p *parser) timeTravel() *ast.TimeTravel {
+	if !p.timeTravels() {
 		return nil
 	}
 	start := p.tok.Pos

@@ -104,6 +104,7 @@ func sources(list []policy.Origin, origins []resolve.Origin, masks []policy.Colu
 			list = sources(list, o.Ref.Yields[i].Origins, masks)
 		}
 		source := policy.Origin{Object: t.Object, Column: o.Column, Labels: t.Columns[i].Labels}
+		source.Object.Kind = policy.TableObject // as notes have it: the kind decides nothing
 		for _, m := range masks {
 			if m.Object == t.Object && m.Column == o.Column {
 				source.Masked, source.Mask = true, m.Mask
@@ -122,6 +123,23 @@ func sources(list []policy.Origin, origins []resolve.Origin, masks []policy.Colu
 		}
 	}
 	return list
+}
+
+// unknown returns the notes that the catalog does not carry yet.
+func (g *Gate) unknown(notes []note) []note {
+	catalog := g.catalog.Load()
+	return slices.DeleteFunc(slices.Clone(notes), func(n note) bool {
+		t := catalog.Lookup(n.object.Database, n.object.Schema, n.object.Name)
+		if t == nil {
+			return false
+		}
+		i := slices.IndexFunc(t.Columns, func(c policy.Column) bool { return c.Name == n.column })
+		return i >= 0 && !slices.ContainsFunc(n.from, func(o policy.Origin) bool {
+			return !slices.ContainsFunc(t.Columns[i].From, func(p policy.Origin) bool {
+				return p.Object == o.Object && p.Column == o.Column && p.Masked == o.Masked && p.Mask == o.Mask
+			})
+		})
+	})
 }
 
 // noteLineage writes notes down and puts them into the catalog.

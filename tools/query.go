@@ -77,7 +77,11 @@ func maskedColumns(j *Judgement) []Column {
 func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, receipt audit.Receipt) QueryAnswer {
 	started := time.Now()
 	var res result
-	if res.err = g.noteLineage(ctx, j.copies, receipt); res.err == nil {
+	notes := j.copies
+	if len(j.ends) == 0 {
+		notes = g.unknown(notes)
+	}
+	if res.err = g.noteLineage(ctx, notes, receipt); res.err == nil {
 		res = g.execute(ctx, j, receipt)
 	}
 	res.duration = time.Since(started)

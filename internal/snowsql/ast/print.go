@@ -145,6 +145,14 @@ func list[N Node](p *printer, nodes []N) {
 	}
 }
 
+// listClause writes words and nodes behind them, if there are any.
+func listClause[N Node](p *printer, nodes []N, words string) {
+	if nodes != nil {
+		p.words(words + " ")
+		list(p, nodes)
+	}
+}
+
 // clause writes words and a node behind them, if there is one.
 func (p *printer) clause(n Node, ws ...string) {
 	if isNil(n) {
@@ -427,14 +435,8 @@ func (p *printer) selectQuery(n *Select) {
 	p.clause(n.Top, "TOP")
 	p.space()
 	list(p, n.Items)
-	if n.Into != nil {
-		p.words("INTO ")
-		list(p, n.Into)
-	}
-	if n.From != nil {
-		p.words("FROM ")
-		list(p, n.From)
-	}
+	listClause(p, n.Into, "INTO")
+	listClause(p, n.From, "FROM")
 	p.clause(n.Where, "WHERE")
 	p.clause(n.Connect)
 	p.clause(n.GroupBy)
@@ -455,10 +457,7 @@ func (p *printer) orderDirection(n *OrderItem) {
 }
 
 func (p *printer) tail(t *Tail) {
-	if t.OrderBy != nil {
-		p.words("ORDER BY ")
-		list(p, t.OrderBy)
-	}
+	listClause(p, t.OrderBy, "ORDER BY")
 	if t.OrderAll != nil {
 		p.words("ORDER BY ALL")
 		p.orderDirection(t.OrderAll)
@@ -542,14 +541,8 @@ func (p *printer) relation(n Relation) {
 		p.raw(" RESAMPLE (")
 		p.clause(n.Using, "USING")
 		p.clause(n.Increment, "INCREMENT BY")
-		if n.Partition != nil {
-			p.words("PARTITION BY ")
-			list(p, n.Partition)
-		}
-		if n.Metadata != nil {
-			p.words("METADATA_COLUMNS ")
-			list(p, n.Metadata)
-		}
+		listClause(p, n.Partition, "PARTITION BY")
+		listClause(p, n.Metadata, "METADATA_COLUMNS")
 		p.raw(")")
 		p.clause(n.Alias)
 	case *ResultRel:
@@ -597,18 +590,9 @@ func (p *printer) join(n *Join) {
 func (p *printer) matchRecognize(n *MatchRecognize) {
 	p.node(n.Source)
 	p.raw(" MATCH_RECOGNIZE (")
-	if n.Partition != nil {
-		p.words("PARTITION BY ")
-		list(p, n.Partition)
-	}
-	if n.OrderBy != nil {
-		p.words("ORDER BY ")
-		list(p, n.OrderBy)
-	}
-	if n.Measures != nil {
-		p.words("MEASURES ")
-		list(p, n.Measures)
-	}
+	listClause(p, n.Partition, "PARTITION BY")
+	listClause(p, n.OrderBy, "ORDER BY")
+	listClause(p, n.Measures, "MEASURES")
 	p.words(n.Rows)
 	if n.After != "" {
 		p.words("AFTER MATCH", n.After)
@@ -617,14 +601,8 @@ func (p *printer) matchRecognize(n *MatchRecognize) {
 	p.words("PATTERN (")
 	p.pattern(n.Pattern)
 	p.raw(")")
-	if n.Subsets != nil {
-		p.words("SUBSET ")
-		list(p, n.Subsets)
-	}
-	if n.Define != nil {
-		p.words("DEFINE ")
-		list(p, n.Define)
-	}
+	listClause(p, n.Subsets, "SUBSET")
+	listClause(p, n.Define, "DEFINE")
 	p.raw(")")
 	p.clause(n.Alias)
 }

@@ -243,14 +243,8 @@ func (p *printer) functionName(n *ObjectName) {
 }
 
 func (p *printer) window(n *Window) {
-	if n.Partition != nil {
-		p.words("PARTITION BY ")
-		list(p, n.Partition)
-	}
-	if n.OrderBy != nil {
-		p.words("ORDER BY ")
-		list(p, n.OrderBy)
-	}
+	listClause(p, n.Partition, "PARTITION BY")
+	listClause(p, n.OrderBy, "ORDER BY")
 	if n.Frame != nil {
 		p.space()
 		p.node(n.Frame)

@@ -38,19 +38,13 @@ func (p *printer) statement(n Statement) {
 		p.clause(n.Alias)
 		p.words("SET ")
 		list(p, n.Set)
-		if n.From != nil {
-			p.words("FROM ")
-			list(p, n.From)
-		}
+		listClause(p, n.From, "FROM")
 		p.clause(n.Where, "WHERE")
 	case *Delete:
 		p.raw("DELETE FROM ")
 		p.node(n.Target)
 		p.clause(n.Alias)
-		if n.Using != nil {
-			p.words("USING ")
-			list(p, n.Using)
-		}
+		listClause(p, n.Using, "USING")
 		p.clause(n.Where, "WHERE")
 	case *Merge:
 		p.raw("MERGE INTO ")
@@ -277,10 +271,7 @@ func (p *printer) mergeWhen(n *MergeWhen) {
 	p.words(when(n.NotMatched, "NOT"), "MATCHED", when(n.BySource, "BY SOURCE"))
 	p.clause(n.If, "AND")
 	p.words("THEN", n.Action)
-	if n.Set != nil {
-		p.words("SET ")
-		list(p, n.Set)
-	}
+	listClause(p, n.Set, "SET")
 	if n.Columns != nil {
 		p.raw(" ")
 		p.idents(n.Columns)

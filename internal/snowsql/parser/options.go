@@ -254,11 +254,11 @@ func (p *parser) readOption(o option) bool {
 		if strings.HasSuffix(o.kind, "POLICY") && p.tok.Kind == token.Equal {
 			p.keep(p.lexeme())
 		}
-		if !p.refs(o.kind) {
+		if !p.refs(o.kind, false) {
 			return giveUp()
 		}
 	case shapeTags:
-		if !p.tags() {
+		if !p.refs(o.kind, true) {
 			return giveUp()
 		}
 	case shapeExpr:
@@ -293,21 +293,29 @@ func (p *parser) readOption(o option) bool {
 	return true
 }
 
-// refs reads one name, or several between commas, perhaps in parentheses.
-func (p *parser) refs(kind string) bool {
+// refs reads one name, or several between commas, perhaps in parentheses; with
+// values, each may have one, as tags have.
+func (p *parser) refs(kind string, values bool) bool {
 	parens := p.tok.Kind == token.LParen
 	if parens {
 		p.keep(p.lexeme())
 	}
 	for {
-		if p.tok.Kind != token.QuotedIdent && (p.tok.Kind != token.Ident || token.Reserved(p.tok.Word)) {
+		if !p.isIdentifier() {
 			return false
 		}
 		start := p.tok.Pos
 		ref := &ast.Ref{Kind: kind, Name: p.objectName()}
 		ref.Span = p.from(start)
 		p.keep(ast.Lexeme{Part: ref})
-		if p.tok.Kind != token.Comma || !parens && kind != "TASK" {
+		if values && p.tok.Kind == token.Equal {
+			p.keep(p.lexeme())
+			if p.tok.Kind != token.String && p.tok.Kind != token.Dollar {
+				return false
+			}
+			p.keep(p.lexeme())
+		}
+		if p.tok.Kind != token.Comma || !parens && !p.anotherRef(kind, values) {
 			break
 		}
 		p.keep(p.lexeme())
@@ -321,43 +329,11 @@ func (p *parser) refs(kind string) bool {
 	return true
 }
 
-// tags reads name = 'value', …, perhaps in parentheses.
-func (p *parser) tags() bool {
-	parens := p.tok.Kind == token.LParen
-	if parens {
-		p.keep(p.lexeme())
-	}
-	for {
-		if p.tok.Kind != token.QuotedIdent && (p.tok.Kind != token.Ident || token.Reserved(p.tok.Word)) {
-			return false
-		}
-		start := p.tok.Pos
-		ref := &ast.Ref{Kind: "TAG", Name: p.objectName()}
-		ref.Span = p.from(start)
-		p.keep(ast.Lexeme{Part: ref})
-		if p.tok.Kind == token.Equal {
-			p.keep(p.lexeme())
-			if p.tok.Kind != token.String && p.tok.Kind != token.Dollar {
-				return false
-			}
-			p.keep(p.lexeme())
-		}
-		next := p.peek().Kind
-		if p.tok.Kind != token.Comma || next != token.Ident && next != token.QuotedIdent {
-			break
-		}
-		if !parens && p.columnFollows() {
-			break
-		}
-		p.keep(p.lexeme())
-	}
-	if parens {
-		if p.tok.Kind != token.RParen {
-			return false
-		}
-		p.keep(p.lexeme())
-	}
-	return true
+// anotherRef reports whether the comma here goes on with a list that has no
+// parentheses: of tasks, or of tags.
+func (p *parser) anotherRef(kind string, values bool) bool {
+	next := p.peek().Kind
+	return kind == "TASK" || values && (next == token.Ident || next == token.QuotedIdent) && !p.columnFollows()
 }
 
 // columnFollows reports whether the comma here ends the tags: what follows is

@@ -147,7 +147,7 @@ func Open(path string, options Options) (opened *Log, err error) {
 		return nil, err
 	}
 	for i, text := range writeTexts {
-		if l.writes[i], err = l.conn.PrepareContext(ctx, text); err != nil {
+		if l.writes[i], err = l.conn.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // release closes them
 			return nil, err
 		}
 	}

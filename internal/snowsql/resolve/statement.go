@@ -260,9 +260,10 @@ func (r *resolver) create(s *ast.Create) {
 			r.access(policy.Read, t.Object)
 		}
 	}
+	var clone *Ref
 	if s.Clone != nil {
 		if t := r.table(s.Clone); t != nil {
-			r.raw(t)
+			clone = r.raw(t)
 		}
 	}
 	if s.Options != nil {
@@ -271,18 +272,18 @@ func (r *resolver) create(s *ast.Create) {
 	if full, ok := r.fullName(s.Name); ok {
 		object := policy.Object{Kind: objectKind(s.Kind), Database: full.database, Schema: full.schema, Name: full.object}
 		r.access(class, object)
-		r.made(s, object, yields)
+		r.made(s, object, clone, yields)
 		r.overwrites(r.catalog.Lookup(full.database, full.schema, full.object), yields)
 	}
 }
 
 // made notes what the columns of a new table come from. A view needs no note:
 // its own query is looked into whenever it is read.
-func (r *resolver) made(s *ast.Create, object policy.Object, yields []Column) {
+func (r *resolver) made(s *ast.Create, object policy.Object, clone *Ref, yields []Column) {
 	switch {
 	case s.Kind != "TABLE":
-	case s.Clone != nil:
-		r.copied(object)
+	case clone != nil:
+		r.copied(object, clone)
 	case s.As != nil:
 		named := make([]string, len(yields))
 		for i, c := range yields {
@@ -295,14 +296,10 @@ func (r *resolver) made(s *ast.Create, object policy.Object, yields []Column) {
 	}
 }
 
-// copied notes that an object has the columns of the table that raw has just
-// noted.
-func (r *resolver) copied(object policy.Object) {
-	if n := len(*r.refs); n > 0 {
-		ref := (*r.refs)[n-1]
-		for _, c := range ref.Table.Columns {
-			r.writes(object, []string{c.Name}, []Column{{Origins: []Origin{{ref, c.Name}}}})
-		}
+// copied notes that an object has the columns of another.
+func (r *resolver) copied(object policy.Object, of *Ref) {
+	for _, c := range of.Table.Columns {
+		r.writes(object, []string{c.Name}, []Column{{Origins: []Origin{{of, c.Name}}}})
 	}
 }
 
@@ -372,12 +369,13 @@ func partName(l ast.Lexeme) string {
 
 // raw notes that a statement takes a table's rows as they are, where no mask
 // can stand.
-func (r *resolver) raw(t *policy.Table) {
+func (r *resolver) raw(t *policy.Table) *Ref {
 	ref := &Ref{Table: t, touched: map[string]bool{}}
 	for _, c := range t.Columns {
 		ref.touched[c.Name] = true
 	}
 	*r.refs = append(*r.refs, ref)
+	return ref
 }
 
 // object resolves the name of an object that a statement destroys or changes.
@@ -427,11 +425,11 @@ func (r *resolver) alter(s *ast.Alter) {
 		r.access(class, t.Object, r.columns(t, s.Drops)...)
 	case s.Action == "RENAME" && s.To != nil:
 		r.access(class, t.Object)
-		r.raw(t)
+		old := r.raw(t)
 		if full, ok := r.fullName(s.To); ok {
 			object := policy.Object{Kind: policy.TableObject, Database: full.database, Schema: full.schema, Name: full.object}
 			r.access(policy.Create, object)
-			r.copied(object)
+			r.copied(object, old)
 		}
 	default:
 		r.unsupported("this form of ALTER", "Ask an administrator.")

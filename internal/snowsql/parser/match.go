@@ -157,7 +157,7 @@ func (p *parser) semanticView(start token.Pos) ast.Relation {
 			clauseStart := p.tok.Pos
 			c := &ast.SemanticClause{Verb: p.tok.Word}
 			p.next()
-			c.Items = commaList(p, p.selectItem)
+			c.Items = commaList(p, p.semanticItem)
 			c.Span = p.from(clauseStart)
 			s.Clauses = append(s.Clauses, c)
 			continue
@@ -173,6 +173,20 @@ func (p *parser) semanticView(start token.Pos) ast.Relation {
 	s.Alias = p.relationAlias()
 	s.Span = p.from(start)
 	return s
+}
+
+// semanticItem reads an item of a clause. Without AS the word behind it may be
+// the next clause's.
+func (p *parser) semanticItem() *ast.SelectItem {
+	if p.tok.Kind == token.Star {
+		return p.selectItem()
+	}
+	item := &ast.SelectItem{Expr: p.expr()}
+	if !p.atAny("DIMENSIONS", "METRICS", "FACTS") {
+		item.Alias = p.alias()
+	}
+	item.Span = p.from(item.Expr.Pos())
+	return item
 }
 
 // resample reads RESAMPLE (USING … INCREMENT BY …) behind a relation.

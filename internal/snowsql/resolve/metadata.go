@@ -241,25 +241,31 @@ func showLimit(options *ast.Tokens) (n int, ok bool) {
 	return n, err == nil && n >= 0
 }
 
-// like matches a pattern with % and _.
+// like matches a pattern with % and _, in time proportional to the product of
+// the two lengths at most.
 func like(s, pattern string) bool {
-	if pattern == "" {
-		return s == ""
-	}
-	switch pattern[0] {
-	case '%':
-		rest := strings.TrimLeft(pattern, "%")
-		for i := 0; i <= len(s); i++ {
-			if like(s[i:], rest) {
-				return true
-			}
+	text, marks := []rune(s), []rune(pattern)
+	at, mark := 0, 0
+	back, taken := -1, 0 // behind the last %, and where the text behind it starts
+	for at < len(text) {
+		switch {
+		case mark < len(marks) && marks[mark] == '%':
+			mark++
+			back, taken = mark, at
+		case mark < len(marks) && (marks[mark] == '_' || marks[mark] == text[at]):
+			mark++
+			at++
+		case back >= 0:
+			taken++
+			mark, at = back, taken
+		default:
+			return false
 		}
-		return false
-	case '_':
-		return s != "" && like(s[1:], pattern[1:])
-	default:
-		return s != "" && s[0] == pattern[0] && like(s[1:], pattern[1:])
 	}
+	for mark < len(marks) && marks[mark] == '%' {
+		mark++
+	}
+	return mark == len(marks)
 }
 
 // describe lists the columns of a table or view.

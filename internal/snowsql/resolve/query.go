@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"slices"
+	"strings"
 
 	"querywarden/internal/snowsql/ast"
 	"querywarden/internal/snowsql/parser"
@@ -608,6 +609,10 @@ func (r *resolver) tableFunc(n *ast.TableFunc, s *scope, with *ctes) {
 	}
 	r.sample(n.Sample, with)
 	names := tableFunctions[call.Name.Fold()]
+	if call.Name.Dynamic != nil {
+		r.unsupported("IDENTIFIER(…)", "Write the name itself.")
+		return
+	}
 	if names == nil {
 		if _, known := Lookup(call.Name.Fold()); known {
 			r.unsupported("the table function "+call.Name.Fold(), "Use FLATTEN, SPLIT_TO_TABLE or GENERATOR.")
@@ -654,29 +659,35 @@ func (r *resolver) star(n *ast.Star, s *scope, with *ctes) []Column {
 			return nil
 		}
 		for _, c := range src.columns {
-			if slices.ContainsFunc(n.Exclude, func(e *ast.Ident) bool { return e.Fold() == c.Name }) {
+			if n.ILike != nil && !c.Open && !like(strings.ToUpper(c.Name), strings.ToUpper(n.ILike.Value)) ||
+				slices.ContainsFunc(n.Exclude, func(e *ast.Ident) bool { return e.Fold() == c.Name }) {
 				continue
 			}
 			if i := merged(out, c, s, n); i >= 0 {
 				out[i].Origins = union(out[i].Origins, c.Origins)
 				continue
 			}
-			for _, re := range n.Rename {
-				if re.Column.Fold() == c.Name {
-					c.Name = re.Alias.Fold()
-				}
-			}
+			c.Loose = c.Loose || n.Qualifier == nil && len(s.using) > 0
 			out = append(out, c)
 		}
 	}
 	if n.Qualifier != nil && !matched {
 		r.problem(policy.CodeObjectUnknown, "Qualify the star with an alias of the FROM clause.", "Nothing in FROM is called %s.", n.Qualifier[len(n.Qualifier)-1].Fold())
 	}
+	// First REPLACE, by the columns' own names, then RENAME.
 	for _, item := range n.Replace {
 		origins := r.expr(item.Expr, s, with)
 		for i := range out {
 			if out[i].Name == itemName(item) {
 				out[i].Origins = origins
+			}
+		}
+	}
+	for i := range out {
+		for _, re := range n.Rename {
+			if re.Column.Fold() == out[i].Name {
+				out[i].Name = re.Alias.Fold()
+				break
 			}
 		}
 	}
@@ -735,10 +746,10 @@ func (r *resolver) spend(n int) bool {
 	return true
 }
 
-// isOpen reports whether there may be more columns than are listed, so that
-// places mean nothing.
+// isOpen reports whether the columns' places mean nothing, because there may be
+// more than are listed or their order is not known.
 func isOpen(cols []Column) bool {
-	return slices.ContainsFunc(cols, func(c Column) bool { return c.Open })
+	return slices.ContainsFunc(cols, func(c Column) bool { return c.Open || c.Loose })
 }
 
 // blurred returns the columns with each coming from all that any of them comes

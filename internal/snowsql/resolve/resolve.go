@@ -109,6 +109,9 @@ type Column struct {
 	// Open stands for any number of columns that only the warehouse can name
 	// (PIVOT): any name might be one of theirs.
 	Open bool
+	// Loose says that only the warehouse knows the column's place among its
+	// neighbours: where * puts what USING has made one.
+	Loose bool
 }
 
 // Written is a column that a statement writes.

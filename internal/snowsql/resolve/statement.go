@@ -337,7 +337,8 @@ func (r *resolver) writes(object policy.Object, columns []string, values []Colum
 // definitionWords are what may stand behind a column's type; anything else may
 // be code, a policy or a tag.
 var definitionWords = map[string]bool{
-	"COMMENT": true, "CONSTRAINT": true, "PRIMARY": true, "UNIQUE": true, "KEY": true, "NULL": true, "COLLATE": true, "AUTOINCREMENT": true, "IDENTITY": true,
+	"COMMENT": true, "CONSTRAINT": true, "PRIMARY": true, "UNIQUE": true, "KEY": true, "NOT": true, "NULL": true, "COLLATE": true,
+	"AUTOINCREMENT": true, "IDENTITY": true, "START": true, "WITH": true, "INCREMENT": true, "BY": true, "ORDER": true, "NOORDER": true,
 }
 
 // definitions resolves the columns of CREATE TABLE and ALTER TABLE … ADD.

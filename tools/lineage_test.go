@@ -72,6 +72,11 @@ func TestCopies(t *testing.T) {
 		{"a new name", "select * from staging.b3", []string{"create table staging.b2 as select id, ssn as x, email as y, name as z from customers", "alter table staging.b2 rename to staging.b3"}},
 		{"a view on a copy", "select * from staging.b5", []string{
 			"create table staging.b4 as select id, ssn as x, email as y, name as z from customers", "create view staging.b5 as select x as u, y, z from staging.b4"}},
+		{"a star of some columns", "select * from staging.b7", []string{
+			"create table staging.b7 (k varchar, l varchar)", "insert into staging.b7 (k) select * ilike 'ss%' from customers"}},
+		{"a star that swaps names", "select * from staging.b8", []string{"create table staging.b8 as select * rename (ssn as id, id as was) from customers"}},
+		{"a star over a join", "select * from staging.c1", []string{
+			"create table staging.c1 (a varchar, b varchar)", "insert into staging.c1 select * from (select ssn, id from customers) x join (select id from customers) y using (id)"}},
 		{"a pivot", "select * from staging.b6", []string{"create table staging.b6 as select * from (select id, ssn from customers where id < 3) pivot (max(ssn) for id in (1, 2))"}},
 	} {
 		for _, sql := range c.by {

@@ -613,7 +613,8 @@ func (p *printer) pattern(n *Tokens) {
 		exclusion := l.Kind == token.LBrace && i+1 < len(n.List) && n.List[i+1].Kind == token.Minus
 		switch {
 		case i == 0, n.List[i-1].Kind == token.LParen:
-		case l.Kind == token.Ident, l.Kind == token.QuotedIdent, l.Kind == token.LParen, l.Kind == token.Illegal, exclusion:
+		case l.Kind == token.Number && (n.List[i-1].Kind == token.LBrace || n.List[i-1].Kind == token.Comma):
+		case l.Kind == token.Ident, l.Kind == token.QuotedIdent, l.Kind == token.LParen, l.Kind == token.Illegal, l.Kind == token.Number, exclusion:
 			p.raw(" ")
 		}
 		if l.Kind == token.QuotedIdent {

@@ -55,7 +55,9 @@ CREATE TABLE IF NOT EXISTS blobs (
 // The statements that every append runs. Reading their text anew would take
 // longer than running them.
 const (
-	beginJob = iota
+	begin = iota
+	commit
+	beginJob
 	endJob
 	insertEntry
 	insertBlob
@@ -69,6 +71,8 @@ const (
 const hashesAtOnce = 16
 
 var writeTexts = [numWrites]string{
+	begin:            `BEGIN IMMEDIATE`,
+	commit:           `COMMIT`,
 	beginJob:         `SAVEPOINT job`,
 	endJob:           `RELEASE job`,
 	insertEntry:      `INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -381,11 +385,11 @@ func parseCheckpoint(text []byte, key interface {
 // place in the queue.
 func (l *Log) Append(ctx context.Context, e Event) (Receipt, error) {
 	var r Receipt
-	err := l.Update(ctx, func(tx *Tx) error {
+	err := l.do(ctx, &job{alone: true, fn: func(tx *Tx) error {
 		var err error
 		r, err = tx.Append(e)
 		return err
-	})
+	}})
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -399,7 +403,11 @@ const appendTimeout = 30 * time.Second
 // disk. What fn changes and what it appends become true together or not at
 // all. It fails with fn's own error, or with the log's.
 func (l *Log) Update(ctx context.Context, fn func(*Tx) error) error {
-	j := &job{fn: fn, done: make(chan error, 1)}
+	return l.do(ctx, &job{fn: fn})
+}
+
+func (l *Log) do(ctx context.Context, j *job) error {
+	j.done = make(chan error, 1)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
 	defer cancel()
 	select {
@@ -491,6 +499,9 @@ type job struct {
 	fn   func(*Tx) error
 	done chan error
 	err  error
+	// alone says that fn adds one entry and does nothing else, so that there is
+	// nothing to roll back: it fails only together with the log.
+	alone bool
 }
 
 // maxBatch bounds how many jobs share a commit.
@@ -514,18 +525,7 @@ func (l *Log) write() {
 				return
 			}
 		}
-		// Whom the last commit let go is about to come again: let them, so that
-		// they share this one.
-		runtime.Gosched()
-	drain:
-		for len(batch) < maxBatch {
-			select {
-			case j := <-l.jobs:
-				batch = append(batch, j)
-			default:
-				break drain
-			}
-		}
+		batch = l.gather(batch)
 		if err := l.commit(batch); err != nil {
 			l.err = fmt.Errorf("the audit log failed: %w", err)
 			close(l.failed)
@@ -540,20 +540,40 @@ func (l *Log) write() {
 	}
 }
 
+// gather adds what waits. Whom the last commit let go is about to come again:
+// as long as somebody comes, it waits for one more turn of the scheduler, so
+// that they share this commit.
+func (l *Log) gather(batch []*job) []*job {
+	for before := 0; len(batch) > before; {
+		before = len(batch)
+		runtime.Gosched()
+	drain:
+		for len(batch) < maxBatch {
+			select {
+			case j := <-l.jobs:
+				batch = append(batch, j)
+			default:
+				break drain
+			}
+		}
+	}
+	return batch
+}
+
 // commit does a batch. A job's own error rolls back that job alone; any other
 // error is the log's end.
 func (l *Log) commit(batch []*job) error {
 	ctx := context.Background()
-	if _, err := l.conn.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+	tx := &Tx{ctx: ctx, log: l, size: l.size}
+	if err := tx.run(begin); err != nil {
 		return err
 	}
-	tx := &Tx{ctx: ctx, log: l, size: l.size}
 	err := l.runJobs(tx, batch)
 	if err == nil && tx.size > l.size {
-		err = errors.Join(tx.insertHashes(), tx.checkpoint())
+		err = tx.insert()
 	}
 	if err == nil {
-		_, err = l.conn.ExecContext(ctx, `COMMIT`)
+		err = tx.run(commit)
 	}
 	if err != nil {
 		_, rollbackErr := l.conn.ExecContext(ctx, `ROLLBACK`)
@@ -569,12 +589,18 @@ func (l *Log) commit(batch []*job) error {
 
 func (l *Log) runJobs(tx *Tx, batch []*job) error {
 	for _, j := range batch {
+		if j.alone {
+			if j.err = j.fn(tx); tx.err != nil {
+				return tx.err
+			}
+			continue
+		}
 		if err := tx.run(beginJob); err != nil {
 			return err
 		}
 		size := tx.size
 		if j.err = j.fn(tx); j.err != nil {
-			tx.size = size
+			tx.size, tx.entries = size, tx.entries[:size-l.size]
 			tx.hashes = tx.hashes[:tlog.StoredHashCount(size)-tlog.StoredHashCount(l.size)]
 			l.hashes.forget(tlog.StoredHashCount(size))
 			if _, err := l.conn.ExecContext(tx.ctx, `ROLLBACK TO job`); err != nil {
@@ -599,9 +625,17 @@ type Tx struct {
 	size int64
 	note []byte
 	err  error // the log's own
-	// hashes are those of the entries of this transaction, in order: they go in
-	// together at its end.
-	hashes []tlog.Hash
+	// entries are those of this transaction, and hashes what they add to the
+	// tree: they go in together at its end.
+	entries []pending
+	hashes  []tlog.Hash
+}
+
+// pending is an entry on its way into its table.
+type pending struct {
+	event *Event
+	entry []byte
+	blobs []blob
 }
 
 // run runs one of the log's own statements.
@@ -635,39 +669,73 @@ func (tx *Tx) Append(e Event) (Receipt, error) {
 		return Receipt{}, err
 	}
 	index := tx.size
-	if err := tx.insert(index, &e, entry, blobs); err != nil {
+	if err := tx.add(pending{&e, entry, blobs}); err != nil {
 		tx.err = err
 		return Receipt{}, err
 	}
-	tx.size++
 	return Receipt{&receipt{
 		index: index, leaf: tlog.RecordHash(entry), origin: tx.log.origin,
 		statement: sha256.Sum256([]byte(e.Runs)), authorizes: e.authorizes(),
 	}}, nil
 }
 
-func (tx *Tx) insert(index int64, e *Event, entry []byte, blobs []blob) error {
-	subject := ""
-	if e.Caller != nil {
-		subject = e.Caller.Subject
-	}
-	if err := tx.run(insertEntry, index, entry, e.Time.UnixMicro(), string(e.Kind), subject, e.Session, e.Verdict); err != nil {
-		return err
-	}
-	for _, b := range blobs {
-		if err := tx.run(insertBlob, index, b.name, b.salt[:], b.payload); err != nil {
-			return err
-		}
-	}
-	hashes, err := tlog.StoredHashes(index, entry, tx.log.hashes)
+// add puts an entry into the tree.
+func (tx *Tx) add(p pending) error {
+	hashes, err := tlog.StoredHashes(tx.size, p.entry, tx.log.hashes)
 	if err != nil {
 		return err
 	}
-	at := tlog.StoredHashCount(index)
+	at := tlog.StoredHashCount(tx.size)
 	for i, h := range hashes {
 		tx.log.hashes.put(at+int64(i), h)
 	}
 	tx.hashes = append(tx.hashes, hashes...)
+	tx.entries = append(tx.entries, p)
+	tx.size++
+	return nil
+}
+
+// insert writes the entries, their hashes, and the checkpoint over them, which
+// is signed meanwhile.
+func (tx *Tx) insert() error {
+	root, err := tlog.TreeHash(tx.size, tx.log.hashes)
+	if err != nil {
+		return err
+	}
+	text := checkpointText(tx.log.origin, tlog.Tree{N: tx.size, Hash: root})
+	signed := make(chan error, 1)
+	go func() {
+		var err error
+		tx.note, err = note.Sign(&note.Note{Text: text}, tx.log.signer)
+		signed <- err
+	}()
+	for i, p := range tx.entries {
+		if err = tx.insertEntry(tx.log.size+int64(i), p); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = tx.insertHashes()
+	}
+	if err := errors.Join(err, <-signed); err != nil {
+		return err
+	}
+	return tx.run(insertCheckpoint, tx.size, tx.note)
+}
+
+func (tx *Tx) insertEntry(index int64, p pending) error {
+	subject := ""
+	if p.event.Caller != nil {
+		subject = p.event.Caller.Subject
+	}
+	if err := tx.run(insertEntry, index, p.entry, p.event.Time.UnixMicro(), string(p.event.Kind), subject, p.event.Session, p.event.Verdict); err != nil {
+		return err
+	}
+	for _, b := range p.blobs {
+		if err := tx.run(insertBlob, index, b.name, b.salt[:], b.payload); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -691,19 +759,6 @@ func (tx *Tx) insertHashes() error {
 		left = left[n:]
 	}
 	return nil
-}
-
-// checkpoint signs the tree as it stands.
-func (tx *Tx) checkpoint() error {
-	root, err := tlog.TreeHash(tx.size, tx.log.hashes)
-	if err != nil {
-		return err
-	}
-	text := checkpointText(tx.log.origin, tlog.Tree{N: tx.size, Hash: root})
-	if tx.note, err = note.Sign(&note.Note{Text: text}, tx.log.signer); err != nil {
-		return err
-	}
-	return tx.run(insertCheckpoint, tx.size, tx.note)
 }
 
 // hashCache reads stored hashes, remembering the few that the tree's growing

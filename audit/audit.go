@@ -53,8 +53,15 @@ type Kind string
 
 // The kinds of event.
 const (
-	KindStart             Kind = "start"              // the gateway started; carries the policy
+	KindStart             Kind = "start"              // the gateway started
 	KindStop              Kind = "stop"               // it stopped as it should
+	KindGap               Kind = "gap"                // it had not stopped as it should: what was under way then has no end here
+	KindPolicyLoaded      Kind = "policy_loaded"      // what decides from here on, whole
+	KindConfigLoaded      Kind = "config_loaded"      // the configuration file, whole
+	KindSignIn            Kind = "sign_in"            // a token was seen for the first time
+	KindRefused           Kind = "refused"            // tokens that do not count
+	KindSessionStart      Kind = "session_start"      // a client opened an MCP session
+	KindSessionEnd        Kind = "session_end"        // and ended it
 	KindCatalogRead       Kind = "catalog_read"       // the gate's own statement over the catalog
 	KindToolCall          Kind = "tool_call"          // a tool that reaches no warehouse
 	KindDecision          Kind = "decision"           // a statement was judged
@@ -89,9 +96,13 @@ type Event struct {
 	Time    time.Time `json:"time"` // UTC, microseconds; the log sets it
 	Of      *int64    `json:"of,omitempty"`
 	Tool    string    `json:"tool,omitempty"`
-	Session string    `json:"session,omitempty"` // asserted by the client
+	Session string    `json:"session,omitempty"` // the gateway's own; see package mcp
 	Client  string    `json:"client,omitempty"`  // asserted by the client
 	Caller  *Caller   `json:"caller,omitempty"`
+	Remote  string    `json:"remote,omitempty"` // the peer's address
+	Count   int64     `json:"count,omitempty"`  // how often it happened, where more than once
+
+	Conversation string `json:"conversation,omitempty"` // asserted by the client
 
 	Class     string   `json:"class,omitempty"`
 	Command   string   `json:"command,omitempty"`
@@ -129,7 +140,9 @@ type Event struct {
 	Shown      string `json:"-"` // what is kept of Runs where that holds a secret; empty to keep it
 	Purpose    string `json:"-"` // asserted
 	PolicyText string `json:"-"`
+	ConfigText string `json:"-"`
 	Reason     string `json:"-"` // of a vote
+	Problem    string `json:"-"` // what is wrong with a call
 }
 
 // maxEntry is what a tile of C2SP tlog-tiles can hold, in bytes.
@@ -155,7 +168,8 @@ func (b blob) digest() string {
 func (e *Event) texts() []blob {
 	var blobs []blob
 	for _, t := range []struct{ name, text string }{
-		{"sql", e.SQL}, {"runs", e.Kept()}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"reason", e.Reason},
+		{"sql", e.SQL}, {"runs", e.Kept()}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"config", e.ConfigText},
+		{"reason", e.Reason}, {"problem", e.Problem},
 	} {
 		if t.text == "" {
 			continue

@@ -463,6 +463,20 @@ func (l *Log) Err() error {
 // Origin is the log's name, in checkpoints and query tags.
 func (l *Log) Origin() string { return l.origin }
 
+// Last returns the kind, place and time of the newest entry. An empty log has
+// none, and returns the index -1.
+func (l *Log) Last(ctx context.Context) (kind Kind, index int64, at time.Time, err error) {
+	var micros int64
+	err = l.db.QueryRowContext(ctx, `SELECT idx, kind, time FROM entries ORDER BY idx DESC LIMIT 1`).Scan(&index, &kind, &micros)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", -1, time.Time{}, nil
+	}
+	if err != nil {
+		return "", -1, time.Time{}, fmt.Errorf("reading the newest entry: %w", err)
+	}
+	return kind, index, time.UnixMicro(micros).UTC(), nil
+}
+
 // Close waits for what is queued and closes the file.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {

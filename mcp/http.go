@@ -19,6 +19,7 @@ import (
 
 	"querywarden/internal/identity"
 	"querywarden/policy"
+	"querywarden/tools"
 )
 
 // Paths that are served; see the package comment.
@@ -72,7 +73,7 @@ func (s *Server) Handler() http.Handler {
 
 // serveMCP answers a request to /mcp that comes from an allowed place.
 func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
-	caller, ok := s.authenticate(w, r)
+	caller, signIn, ok := s.authenticate(w, r)
 	if !ok {
 		return
 	}
@@ -93,6 +94,10 @@ func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodDelete {
 		if session == "" {
 			refuse(w, http.StatusBadRequest, "there is no session to end")
+			return
+		}
+		if err := s.gate.SessionEnded(r.Context(), tools.Call{Caller: caller, Session: public(session), Client: s.sessions.client(session)}); err != nil {
+			s.unavailable(w, err)
 			return
 		}
 		s.sessions.end(session)
@@ -116,38 +121,54 @@ func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "the request could not be read")
 		return
 	}
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, request{caller: caller, session: session, writer: w}))
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, request{caller: caller, session: session, signIn: signIn, writer: w}))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	s.stream.ServeHTTP(w, r)
 }
 
-// authenticate returns the caller of a request's token. Without one, it has
-// answered with the challenge that tells the client where to get a token.
-func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (policy.Caller, bool) {
+// authenticate returns the caller of a request's token, and the name of its
+// sign-in. Without one, it has answered with the challenge that tells the
+// client where to get a token.
+func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller policy.Caller, signIn string, ok bool) {
 	token, sent := bearer(r.Header)
 	if !sent {
 		s.challenge(w, "", "")
-		return policy.Caller{}, false
+		return policy.Caller{}, "", false
 	}
 	caller, err := s.config.Verifier.Verify(r.Context(), token)
 	if err == nil {
-		return caller, true
+		signIn, isNew := s.sessions.signIn(token)
+		if isNew {
+			if err := s.gate.SignedIn(r.Context(), tools.Call{Caller: caller, Session: signIn}, r.RemoteAddr); err != nil {
+				s.sessions.forget(signIn)
+				s.unavailable(w, err)
+				return policy.Caller{}, "", false
+			}
+		}
+		return caller, signIn, true
 	}
 	// The operator gets the cause; the client could be anybody.
 	s.logger.Warn("refusing a request to MCP", "err", err, "remote", r.RemoteAddr)
-	description := "the token is not valid"
+	description, reason := "the token is not valid", string(identity.Malformed)
 	var refused *identity.Error
 	if errors.As(err, &refused) {
-		description = refused.Description()
-		if refused.Reason == identity.KeysUnavailable {
-			// Another token would fare no better, so nobody should get one.
-			w.Header().Set("Retry-After", "30")
-			refuse(w, http.StatusServiceUnavailable, description)
-			return policy.Caller{}, false
-		}
+		description, reason = refused.Description(), string(refused.Reason)
+	}
+	s.gate.RefusedToken(r.Context(), reason, r.RemoteAddr)
+	if refused != nil && refused.Reason == identity.KeysUnavailable {
+		// Another token would fare no better, so nobody should get one.
+		w.Header().Set("Retry-After", "30")
+		refuse(w, http.StatusServiceUnavailable, description)
+		return policy.Caller{}, "", false
 	}
 	s.challenge(w, "invalid_token", description)
-	return policy.Caller{}, false
+	return policy.Caller{}, "", false
+}
+
+// unavailable answers a request that could not be recorded.
+func (s *Server) unavailable(w http.ResponseWriter, err error) {
+	s.logger.Error("recording a request", "err", err)
+	refuse(w, http.StatusServiceUnavailable, "the gateway cannot record this request, so it does not answer it")
 }
 
 // challenge answers 401 as RFC 6750 and RFC 9728 want it. A request without

@@ -148,8 +148,11 @@ func TestUnhealthy(t *testing.T) {
 	if _, err := db.Exec("PRAGMA busy_timeout = 5000; ALTER TABLE entries RENAME TO gone"); err != nil {
 		t.Fatal(err)
 	}
-	_, _, body := wire{url: w.url, token: w.token(t, "ada")}.send(t, toolCall(1, "query", map[string]any{"sql": "SELECT id FROM people"}, nil))
-	if !strings.Contains(body, `"code":"unavailable"`) || strings.Contains(body, `"rows":`) {
+	status, _, body := wire{url: w.url, token: w.token(t, "ada")}.send(t, toolCall(1, "query", map[string]any{"sql": "SELECT id FROM people"}, nil))
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("a sign-in that cannot be recorded: %d", status)
+	}
+	if !strings.Contains(body, "cannot record") || strings.Contains(body, `"rows":`) {
 		t.Errorf("a call that cannot be recorded: %s", body)
 	}
 	resp, err := http.Get(w.base + "/healthz")

@@ -205,6 +205,7 @@ func New(gate *tools.Gate, c Config) (*Server, error) {
 type request struct {
 	caller  policy.Caller
 	session string              // verified session id, or empty
+	signIn  string              // names what is done with one token, or over one pair of streams
 	writer  http.ResponseWriter // nil over stdio
 }
 
@@ -239,17 +240,22 @@ func (s *Server) requestContext(ctx context.Context, _ *http.Request) context.Co
 // opened gives the client that has just initialized over HTTP its session id.
 func (s *Server) opened(ctx context.Context, _ any, req *mcp.InitializeRequest, _ *mcp.InitializeResult) {
 	r := requestFrom(ctx)
-	if r.writer == nil {
-		return
+	c := tools.Call{Caller: r.caller, Session: r.signIn, Client: clientOf(req.Params.ClientInfo)}
+	if r.writer != nil {
+		id := s.sessions.open(r.caller.Identity(), c.Client)
+		r.writer.Header().Set(server.HeaderKeySessionID, id)
+		c.Session = public(id)
 	}
-	id := s.sessions.open(r.caller.Identity(), clientOf(req.Params.ClientInfo))
-	r.writer.Header().Set(server.HeaderKeySessionID, id)
+	if err := s.gate.SessionStarted(ctx, c); err != nil {
+		// The log has failed, and the gateway is about to stop.
+		s.logger.Error("recording a session", "err", err)
+	}
 }
 
 // call describes a tool call to the gate.
 func (s *Server) call(ctx context.Context, req mcp.CallToolRequest) tools.Call {
 	r := requestFrom(ctx)
-	c := tools.Call{Caller: r.caller}
+	c := tools.Call{Caller: r.caller, Session: r.signIn}
 	if info := server.RequestProtocolInfoFromContext(ctx); info != nil && info.ClientInfo != nil {
 		c.Client = clientOf(*info.ClientInfo)
 	} else if session, ok := server.ClientSessionFromContext(ctx).(server.SessionWithClientInfo); ok {
@@ -260,10 +266,11 @@ func (s *Server) call(ctx context.Context, req mcp.CallToolRequest) tools.Call {
 		if c.Client == (tools.Client{}) {
 			c.Client = s.sessions.client(r.session)
 		}
-	} else if req.Params.Meta != nil {
-		// Some clients name their conversation although they have no session.
+	}
+	if req.Params.Meta != nil {
+		// Some clients name their conversation.
 		id, _ := req.Params.Meta.AdditionalFields["sessionId"].(string)
-		c.Session = asserted(id)
+		c.Conversation = asserted(id)
 	}
 	return c
 }

@@ -38,8 +38,9 @@ type sessions struct {
 	key []byte
 	now func() time.Time
 
-	mu   sync.Mutex
-	kept map[string]keptSession
+	mu      sync.Mutex
+	kept    map[string]keptSession
+	signIns map[string]time.Time // by name, with when they were last used
 }
 
 type keptSession struct {
@@ -49,7 +50,42 @@ type keptSession struct {
 }
 
 func newSessions(key []byte, now func() time.Time) *sessions {
-	return &sessions{key: key, now: now, kept: make(map[string]keptSession)}
+	return &sessions{key: key, now: now, kept: make(map[string]keptSession), signIns: make(map[string]time.Time)}
+}
+
+// signIn names what is done with one token, and says whether the token is seen
+// for the first time. A client without sessions is followed by this name.
+func (s *sessions) signIn(token string) (name string, isNew bool) {
+	h := hmac.New(sha256.New, s.key)
+	h.Write([]byte("querywarden sign-in 1\x00"))
+	h.Write([]byte(token))
+	name = base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:sessionRandom])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.signIns[name]
+	if !known && len(s.signIns) >= sessionsKept {
+		// Forgetting one means that it is recorded a second time.
+		for old, used := range s.signIns {
+			if s.now().Sub(used) > sessionLife {
+				delete(s.signIns, old)
+			}
+		}
+		for old := range s.signIns {
+			if len(s.signIns) < sessionsKept {
+				break
+			}
+			delete(s.signIns, old)
+		}
+	}
+	s.signIns[name] = s.now()
+	return name, !known
+}
+
+// forget makes a sign-in new again: it could not be recorded.
+func (s *sessions) forget(signIn string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.signIns, signIn)
 }
 
 // open makes a session id for a caller.

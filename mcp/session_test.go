@@ -3,10 +3,12 @@ package mcp
 import (
 	"crypto/rand"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"querywarden/audit"
 	"querywarden/policy"
 	"querywarden/tools"
 )
@@ -83,10 +85,19 @@ func TestSessions(t *testing.T) {
 	if status != http.StatusOK || header.Get("Mcp-Session-Id") != "" || !strings.Contains(body, `"completed"`) {
 		t.Errorf("modern: %d: %s", status, body)
 	}
-	for _, e := range w.recorded(t, "grace") {
-		if e.Session != "" {
+	// What it does is found by its token instead.
+	grace2 := w.recorded(t, "grace")
+	for _, e := range grace2 {
+		if e.Session == "" || e.Session == public(ada.session) || e.Session != grace2[0].Session {
 			t.Errorf("recorded for session %q", e.Session)
 		}
+	}
+	var kinds []audit.Kind
+	for _, e := range w.recorded(t, "ada") {
+		kinds = append(kinds, e.Kind)
+	}
+	if want := []audit.Kind{audit.KindSignIn, audit.KindSessionStart, audit.KindSessionEnd}; !slices.Equal(kinds, want) {
+		t.Errorf("recorded %v, want %v", kinds, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package mcp
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 
 	"querywarden/policy"
+	"querywarden/tools"
 )
 
 // errLineTooLong ends a stdio server whose client sends a message larger than
@@ -22,13 +24,21 @@ var errLineTooLong = errors.New("a message is larger than the limit")
 // can serve only one pair at a time: mcp-go has one stdio session.
 //
 // When in ends, the client is gone and calls under way are cancelled.
-func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer, caller policy.Caller) error {
+func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer, caller policy.Caller) (err error) {
 	stdio := server.NewStdioServer(s.mcp)
 	stdio.SetErrorLogger(slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn))
-	stdio.SetContextFunc(func(ctx context.Context) context.Context {
-		return context.WithValue(ctx, requestKey{}, request{caller: caller})
-	})
-	err := stdio.Listen(ctx, &limitedLines{in: in, limit: s.config.MaxBody}, out)
+	r := request{caller: caller, signIn: rand.Text()[:22]}
+	c := tools.Call{Caller: caller, Session: r.signIn}
+	if err := s.gate.SignedIn(ctx, c, "stdio"); err != nil {
+		return fmt.Errorf("serving stdio: %w", err)
+	}
+	stdio.SetContextFunc(func(ctx context.Context) context.Context { return context.WithValue(ctx, requestKey{}, r) })
+	defer func() {
+		if e := s.gate.SessionEnded(context.WithoutCancel(ctx), c); e != nil {
+			err = errors.Join(err, fmt.Errorf("serving stdio: %w", e))
+		}
+	}()
+	err = stdio.Listen(ctx, &limitedLines{in: in, limit: s.config.MaxBody}, out)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("serving stdio: %w", err)
 	}

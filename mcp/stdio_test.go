@@ -13,6 +13,7 @@ import (
 
 	"github.com/mark3labs/mcp-go/client/transport"
 
+	"querywarden/audit"
 	"querywarden/policy"
 )
 
@@ -53,7 +54,8 @@ func TestStdio(t *testing.T) {
 				}
 			}
 			for _, e := range w.recorded(t, "ada") {
-				if e.Client != "test-agent 9" || e.Caller.Issuer != "stdio" {
+				around := e.Kind == audit.KindSignIn || e.Kind == audit.KindSessionEnd
+				if e.Client != "test-agent 9" && !around || e.Caller.Issuer != "stdio" || e.Session == "" {
 					t.Errorf("recorded for %q, %+v", e.Client, e.Caller)
 				}
 			}

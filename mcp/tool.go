@@ -160,13 +160,13 @@ func (s *Server) handler(t tool, check checker) server.ToolHandlerFunc {
 		}()
 		args, problem := check.arguments(req.Params.RawArguments)
 		if problem != "" {
-			return badArgument(problem).result(), nil
+			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, problem)).result(), nil
 		}
 		progress, sent := s.progress(ctx, req)
 		r, err := t.call(ctx, s.call(ctx, req), args, progress)
 		if err != nil {
 			s.logger.Error("an argument passed its schema and not its type", "tool", t.name, "err", err)
-			return badArgument("The arguments do not fit this tool's input schema.").result(), nil
+			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, "The arguments do not fit this tool's input schema.")).result(), nil
 		}
 		if sent() {
 			time.Sleep(lastProgress)
@@ -206,11 +206,4 @@ func broken(t tool) reply {
 		a.Code, a.Message, a.Next = tools.CodeUnavailable, "The gateway met an error of its own.", "Tell the gateway's operator."
 	}
 	return plainReply(a)
-}
-
-func badArgument(sentence string) reply {
-	return plainReply(tools.Answer{
-		Status: tools.Denied, Code: tools.CodeBadArgument, Message: sentence,
-		Next: "Correct the argument and call again.",
-	})
 }

@@ -32,9 +32,9 @@ const reasonLimit = 2000
 func (g *Gate) RequestApproval(ctx context.Context, call Call, req ApprovalRequest, progress Progress) QueryAnswer {
 	switch reason := strings.TrimSpace(req.Reason); {
 	case reason == "":
-		return QueryAnswer{Answer: badArgument("reason is empty, and a person decides on it.")}
+		return QueryAnswer{Answer: g.BadCall(ctx, call, "request_approval", "reason is empty, and a person decides on it.")}
 	case len(reason) > reasonLimit || !utf8.ValidString(reason):
-		return QueryAnswer{Answer: badArgument("reason is longer than 2000 bytes or not valid UTF-8.")}
+		return QueryAnswer{Answer: g.BadCall(ctx, call, "request_approval", "reason is longer than 2000 bytes or not valid UTF-8.")}
 	}
 	call.Purpose = req.Reason
 	j := g.judge(call.Caller, req.SQL, 0)
@@ -64,7 +64,7 @@ func (g *Gate) RequestApproval(ctx context.Context, call Call, req ApprovalReque
 // its result is the answer, once.
 func (g *Gate) CheckApproval(ctx context.Context, call Call, req CheckRequest, progress Progress) QueryAnswer {
 	if req.Wait < 0 {
-		return QueryAnswer{Answer: badArgument("wait_seconds cannot be negative.")}
+		return QueryAnswer{Answer: g.BadCall(ctx, call, "check_approval", "wait_seconds cannot be negative.")}
 	}
 	receipt, err := g.config.Log.Append(ctx, toolEvent("check_approval", call, req.ID))
 	if err != nil {

@@ -101,11 +101,11 @@ const (
 // ListTables lists the tables and views that the caller may read.
 func (g *Gate) ListTables(ctx context.Context, call Call, req ListRequest) ListAnswer {
 	if req.Limit < 0 || req.Limit > largestPage {
-		return ListAnswer{Answer: badArgument("limit has to be between 1 and 500."), Tables: []ListedTable{}}
+		return ListAnswer{Answer: g.BadCall(ctx, call, "list_tables", "limit has to be between 1 and 500."), Tables: []ListedTable{}}
 	}
 	after, err := base64.RawURLEncoding.DecodeString(req.Cursor)
 	if err != nil {
-		return ListAnswer{Answer: badArgument("cursor is not one that list_tables returned."), Tables: []ListedTable{}}
+		return ListAnswer{Answer: g.BadCall(ctx, call, "list_tables", "cursor is not one that list_tables returned."), Tables: []ListedTable{}}
 	}
 	receipt, err := g.config.Log.Append(ctx, toolEvent("list_tables", call, req.Search))
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"querywarden/policy"
 )
 
-// Config is what a [Gate] is made of. Everything but Logger, ApprovalWait and
-// CatalogAge is required: there is no gate without a log.
+// Config is what a [Gate] is made of. Everything down to MaskKey is required:
+// there is no gate without a log.
 type Config struct {
 	Log       *audit.Log
 	Approvals *approvals.Store
@@ -27,6 +27,9 @@ type Config struct {
 
 	// Database and Schema are where unqualified names are looked for.
 	Database, Schema string
+
+	// Version is the program's, ConfigText its configuration: for the record.
+	Version, ConfigText string
 
 	// ApprovalWait is how long request_approval holds a call; 45 s if zero.
 	ApprovalWait time.Duration
@@ -43,6 +46,7 @@ type Gate struct {
 
 	catalog    atomic.Pointer[resolve.Catalog]
 	refreshing sync.Mutex
+	refusals   refusals
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -64,8 +68,8 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	g := &Gate{config: c}
-	if _, err := c.Log.Append(ctx, startEvent(c)); err != nil {
-		return nil, fmt.Errorf("recording the start: %w", err)
+	if err := recordStart(ctx, c); err != nil {
+		return nil, err
 	}
 	if err := c.Log.Update(ctx, func(tx *audit.Tx) error {
 		_, err := tx.Exec(lineageSchema)
@@ -87,6 +91,7 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 func (g *Gate) Close(ctx context.Context) error {
 	g.stop()
 	g.stopped.Wait()
+	g.countRefusals(ctx)
 	if _, err := g.config.Log.Append(ctx, audit.Event{Kind: audit.KindStop}); err != nil {
 		return fmt.Errorf("recording the stop: %w", err)
 	}
@@ -144,6 +149,7 @@ func (g *Gate) keepFresh(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			g.countRefusals(ctx)
 			if err := g.Refresh(ctx); err != nil && ctx.Err() == nil {
 				g.config.Logger.Error("refreshing the catalog", "err", err)
 			}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ import (
 // A world is a gate with all its parts, each the real one, over the demo's
 // data.
 type world struct {
+	config    tools.Config
 	gate      *tools.Gate
 	account   *emulator.Emulator
 	log       *audit.Log
@@ -90,10 +92,11 @@ func newWorldOf(t testing.TB, script string, p *policy.Policy) *world {
 	w.warehouse, err = warehouse.Open(ctx, w.dsn)
 	must(err)
 	t.Cleanup(func() { w.warehouse.Close() })
-	w.gate, err = tools.Open(ctx, tools.Config{
+	w.config = tools.Config{
 		Log: w.log, Approvals: w.approvals, Warehouse: w.warehouse, Policy: p, MaskKey: make([]byte, 32),
 		Database: "RETAIL", Schema: "PUBLIC", ApprovalWait: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	w.gate, err = tools.Open(ctx, w.config)
 	must(err)
 	t.Cleanup(func() { w.gate.Close(ctx) })
 	return w
@@ -556,4 +559,48 @@ func BenchmarkQuery(b *testing.B) {
 			return rows.Err()
 		})
 	})
+}
+
+// TestRefusals: strangers cannot fill the log; what they did is counted.
+func TestRefusals(t *testing.T) {
+	w := newWorld(t, "create table retail.public.t (id int)")
+	for range 30 {
+		w.gate.RefusedToken(t.Context(), "expired", "192.0.2.1:1")
+	}
+	if err := w.gate.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var single, counted int64
+	for _, entry := range w.entries(t, audit.KindRefused) {
+		if e := entry.Event; e.Count > 0 {
+			counted += e.Count
+		} else if single++; e.Remote == "" || !slices.Equal(e.Codes, []string{"expired"}) {
+			t.Errorf("recorded %+v", e)
+		}
+	}
+	if single != 20 || counted != 10 {
+		t.Errorf("%d recorded, %d counted", single, counted)
+	}
+}
+
+// TestGap: a run that did not end as it should is followed by a word about it.
+func TestGap(t *testing.T) {
+	w := newWorld(t, "create table retail.public.t (id int)")
+	gaps := func() []*audit.Entry {
+		g, err := tools.Open(t.Context(), w.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return w.entries(t, audit.KindGap)
+	}
+	last := w.entries(t, "")
+	if found := gaps(); len(found) != 1 || found[0].Index != int64(len(last)) || *found[0].Event.Of != int64(len(last)-1) {
+		t.Errorf("after a run without an end: %+v", found)
+	}
+	if found := gaps(); len(found) != 1 {
+		t.Errorf("after a run that ended: %+v", found)
+	}
 }

@@ -18,7 +18,7 @@ import (
 // that needs a person's approval is answered with [Pending] and does not run.
 func (g *Gate) Query(ctx context.Context, call Call, req QueryRequest) QueryAnswer {
 	if req.MaxRows < 0 {
-		return QueryAnswer{Answer: badArgument("max_rows cannot be negative.")}
+		return QueryAnswer{Answer: g.BadCall(ctx, call, "query", "max_rows cannot be negative.")}
 	}
 	call.Purpose = req.Purpose
 	j := g.judge(call.Caller, req.SQL, req.MaxRows)
@@ -213,10 +213,6 @@ func failure(err error) Answer {
 
 func timedOut() Answer {
 	return Answer{Status: Failed, Code: CodeTimeout, Message: "The statement ran longer than the limit and was cancelled.", Next: "Read less: filter earlier, aggregate, or sample."}
-}
-
-func badArgument(sentence string) Answer {
-	return Answer{Status: Denied, Code: CodeBadArgument, Message: sentence, Next: "Correct the argument and call again."}
 }
 
 // warehouseFailure words the warehouse's refusal: its class and number, which

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,9 +11,36 @@ import (
 	"querywarden/policy"
 )
 
-// startEvent records that the gate serves, and under which policy.
-func startEvent(c Config) audit.Event {
-	return audit.Event{Kind: audit.KindStart, Policy: c.Policy.Version(), PolicyText: c.Policy.Text()}
+// recordStart records that the gate serves, with what it will decide by, and
+// that its last run did not end as it should, if it did not.
+func recordStart(ctx context.Context, c Config) error {
+	kind, index, at, err := c.Log.Last(ctx)
+	if err != nil {
+		return fmt.Errorf("recording the start: %w", err)
+	}
+	err = c.Log.Update(ctx, func(tx *audit.Tx) error {
+		events := []audit.Event{
+			{Kind: audit.KindStart, Version: c.Version},
+			{Kind: audit.KindPolicyLoaded, Policy: c.Policy.Version(), PolicyText: c.Policy.Text()},
+		}
+		if c.ConfigText != "" {
+			events = append(events, audit.Event{Kind: audit.KindConfigLoaded, ConfigText: c.ConfigText})
+		}
+		if index >= 0 && kind != audit.KindStop {
+			c.Logger.Warn("the last run did not stop as it should; the log says so", "entry", index, "time", at)
+			events = append([]audit.Event{{Kind: audit.KindGap, Of: &index}}, events...)
+		}
+		for _, e := range events {
+			if _, err := tx.Append(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("recording the start: %w", err)
+	}
+	return nil
 }
 
 // catalogEvent records a statement of the gate's own, over the catalog.
@@ -32,7 +60,7 @@ func toolEvent(tool string, call Call, argument string) audit.Event {
 }
 
 func callEvent(kind audit.Kind, tool string, call Call) audit.Event {
-	return audit.Event{Kind: kind, Tool: tool, Session: call.Session, Client: call.Client.String(), Purpose: call.Purpose, Caller: recordedCaller(call.Caller)}
+	return audit.Event{Kind: kind, Tool: tool, Session: call.Session, Client: call.Client.String(), Conversation: call.Conversation, Purpose: call.Purpose, Caller: recordedCaller(call.Caller)}
 }
 
 func recordedCaller(c policy.Caller) *audit.Caller {

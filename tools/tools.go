@@ -18,9 +18,11 @@ import (
 // caller is asserted by the client: recorded, never an input to a decision.
 type Call struct {
 	Caller  policy.Caller
-	Session string // MCP session, where the client has one
+	Session string // the gateway's own name for what belongs together
 	Client  Client
-	Purpose string // why, in the agent's words
+	// Conversation is the client's name for what belongs together.
+	Conversation string
+	Purpose      string // why, in the agent's words
 }
 
 // A Client is the program that speaks for the caller, by its own account.

@@ -31,7 +31,8 @@ type config struct {
 	Warehouse warehouseConfig `yaml:"warehouse"`
 	Approvals approvalsConfig `yaml:"approvals"`
 
-	dir string // the folder of the file
+	dir  string // the folder of the file
+	text string // the file itself, for the record; it names secrets and holds none
 }
 
 type identityConfig struct {
@@ -114,6 +115,7 @@ func loadConfig(file string) (*config, error) {
 	if c.dir, err = filepath.Abs(filepath.Dir(file)); err != nil {
 		return nil, fmt.Errorf("finding the folder of %s: %w", file, err)
 	}
+	c.text = string(text)
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}

@@ -81,6 +81,8 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		MaskKey:      maskKey,
 		Database:     warehouseConfig.Database,
 		Schema:       warehouseConfig.Schema,
+		Version:      version(),
+		ConfigText:   c.text,
 		ApprovalWait: time.Duration(c.Approvals.Wait),
 		Logger:       logger,
 	})

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -423,5 +424,73 @@ func BenchmarkAppend(b *testing.B) {
 		}
 		slices.Sort(took)
 		b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	})
+}
+
+// BenchmarkRead measures what an auditor waits for, over a log of 100,000
+// entries.
+func BenchmarkRead(b *testing.B) {
+	const entries = 100_000
+	path := filepath.Join(b.TempDir(), "audit.db")
+	l := openTest(b, path, Options{})
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			caller := &Caller{Issuer: "https://idp.example", Subject: "ada", Email: "ada@example.com", Groups: []string{"analysts"}, Kind: "agent"}
+			for range entries / 64 {
+				_, err := l.Append(context.Background(), Event{
+					Kind: KindDecision, Tool: "query", Session: fmt.Sprint("session", i), Client: "claude-code 2", Caller: caller, Class: "read", Command: "SELECT",
+					Accesses: []Access{{Class: "read", Object: "RETAIL.PUBLIC.CUSTOMERS", Columns: []string{"ID", "NAME", "EMAIL"}}}, Verdict: "allow", Rules: []string{"analysts-read-the-shop"},
+					SQL: "select id, name, email from customers order by id", Runs: "SELECT ID, NAME, EMAIL FROM RETAIL.PUBLIC.CUSTOMERS AS CUSTOMERS ORDER BY ID",
+				})
+				if err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	info, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := OpenReader(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	rate := func(b *testing.B) {
+		b.ReportMetric(entries*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+		b.ReportMetric(float64(info.Size())/entries, "file-B/entry")
+	}
+	b.Run("verify", func(b *testing.B) {
+		for b.Loop() {
+			if report, err := r.Verify(context.Background(), nil); err != nil || !report.OK() {
+				b.Fatal(report, err)
+			}
+		}
+		rate(b)
+	})
+	b.Run("export", func(b *testing.B) {
+		for b.Loop() {
+			if err := r.ExportJSONL(context.Background(), io.Discard, Filter{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		rate(b)
+	})
+	b.Run("session", func(b *testing.B) {
+		for b.Loop() {
+			n := 0
+			for _, err := range r.Entries(context.Background(), Filter{Session: "session7"}) {
+				if err != nil {
+					b.Fatal(err)
+				}
+				n++
+			}
+			if n != entries/64 {
+				b.Fatal(n)
+			}
+		}
 	})
 }

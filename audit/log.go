@@ -35,22 +35,36 @@ type Options struct {
 // schema is what the file holds; see the package comment. version is checked
 // at every start.
 const (
-	version = 1
+	version = 2
 	schema  = `
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS entries (
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE entries (
 	idx INTEGER PRIMARY KEY, entry BLOB NOT NULL,
-	time INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, session TEXT NOT NULL, verdict TEXT NOT NULL
+	time INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, session TEXT NOT NULL, verdict TEXT NOT NULL,
+	approval TEXT NOT NULL DEFAULT '', query_id TEXT NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX IF NOT EXISTS entries_time ON entries (time);
-CREATE INDEX IF NOT EXISTS entries_subject ON entries (subject, idx);
-CREATE INDEX IF NOT EXISTS entries_session ON entries (session, idx);
-CREATE TABLE IF NOT EXISTS hashes (idx INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS blobs (
+CREATE INDEX entries_time ON entries (time);
+CREATE INDEX entries_subject ON entries (subject, idx);
+CREATE INDEX entries_session ON entries (session, idx);
+CREATE TABLE hashes (idx INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT;
+CREATE TABLE blobs (
 	idx INTEGER NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (idx, name)
-) STRICT, WITHOUT ROWID;`
+) STRICT, WITHOUT ROWID;` + since2
+	since2 = `
+CREATE INDEX entries_approval ON entries (approval, idx) WHERE approval <> '';
+CREATE INDEX entries_query_id ON entries (query_id) WHERE query_id <> '';
+CREATE TABLE cosignatures (size INTEGER NOT NULL, witness TEXT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (size, witness)) STRICT, WITHOUT ROWID;`
 )
+
+// migrations[v] makes version v+1 of version v. No entry ever changes: what is
+// searched for is read from the entries again.
+var migrations = map[int]string{
+	1: `
+ALTER TABLE entries ADD COLUMN approval TEXT NOT NULL DEFAULT '';
+ALTER TABLE entries ADD COLUMN query_id TEXT NOT NULL DEFAULT '';
+UPDATE entries SET approval = coalesce(json_extract(CAST(entry AS TEXT), '$.approval'), ''), query_id = coalesce(json_extract(CAST(entry AS TEXT), '$.query_id'), '');` + since2,
+}
 
 // The statements that every append runs. Reading their text anew would take
 // longer than running them.
@@ -75,7 +89,7 @@ var writeTexts = [numWrites]string{
 	commit:           `COMMIT`,
 	beginJob:         `SAVEPOINT job`,
 	endJob:           `RELEASE job`,
-	insertEntry:      `INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)`,
+	insertEntry:      `INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 	insertBlob:       `INSERT INTO blobs VALUES (?, ?, ?, ?)`,
 	insertHash:       `INSERT INTO hashes VALUES (?, ?)`,
 	insertHashes:     `INSERT INTO hashes VALUES (?, ?)` + strings.Repeat(`, (?, ?)`, hashesAtOnce-1),
@@ -144,10 +158,7 @@ func Open(path string, options Options) (opened *Log, err error) {
 	if l.conn, err = l.writer.Conn(ctx); err != nil {
 		return nil, err
 	}
-	if _, err = l.conn.ExecContext(ctx, schema); err != nil {
-		return nil, err
-	}
-	if err = l.checkVersion(ctx, isNew); err != nil {
+	if err = l.prepare(ctx, isNew); err != nil {
 		return nil, err
 	}
 	for i, text := range writeTexts {
@@ -229,23 +240,44 @@ func writeFile(name, text string, perm os.FileMode) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func (l *Log) checkVersion(ctx context.Context, isNew bool) error {
+// prepare makes the tables of a new log, or brings an older one to this
+// version.
+func (l *Log) prepare(ctx context.Context, isNew bool) error {
 	if isNew {
-		_, err := l.conn.ExecContext(ctx, `INSERT INTO meta VALUES ('version', ?), ('origin', ?)`, strconv.Itoa(version), l.origin)
-		return err
+		return l.alter(ctx, schema, `INSERT INTO meta VALUES ('version', '`+strconv.Itoa(version)+`'), ('origin', '`+l.origin+`')`)
 	}
 	var v, origin string
 	err := l.conn.QueryRowContext(ctx, `SELECT (SELECT value FROM meta WHERE key = 'version'), (SELECT value FROM meta WHERE key = 'origin')`).Scan(&v, &origin)
 	if err != nil {
 		return fmt.Errorf("this is no audit log: %w", err)
 	}
-	if v != strconv.Itoa(version) {
-		return fmt.Errorf("the log has version %s, this program writes version %d", v, version)
-	}
 	if origin != l.origin {
 		return fmt.Errorf("the key belongs to the log %q, the database to %q", l.origin, origin)
 	}
+	found, err := strconv.Atoi(v)
+	if err != nil || found < 1 || found > version {
+		return fmt.Errorf("the log has version %s, this program writes version %d", v, version)
+	}
+	for ; found < version; found++ {
+		if err := l.alter(ctx, migrations[found], `UPDATE meta SET value = '`+strconv.Itoa(found+1)+`' WHERE key = 'version'`); err != nil {
+			return fmt.Errorf("bringing the log from version %d to %d: %w", found, found+1, err)
+		}
+	}
 	return nil
+}
+
+// alter runs statements in one transaction.
+func (l *Log) alter(ctx context.Context, statements ...string) error {
+	tx, err := l.conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for _, s := range statements {
+		if _, err := tx.ExecContext(ctx, s); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	return tx.Commit()
 }
 
 // checkHead finds the tree's size and refuses whatever is ambiguous.
@@ -742,7 +774,8 @@ func (tx *Tx) insertEntry(index int64, p pending) error {
 	if p.event.Caller != nil {
 		subject = p.event.Caller.Subject
 	}
-	if err := tx.run(insertEntry, index, p.entry, p.event.Time.UnixMicro(), string(p.event.Kind), subject, p.event.Session, p.event.Verdict); err != nil {
+	if err := tx.run(insertEntry, index, p.entry, p.event.Time.UnixMicro(), string(p.event.Kind), subject, p.event.Session, p.event.Verdict,
+		p.event.Approval, p.event.QueryID); err != nil {
 		return err
 	}
 	for _, b := range p.blobs {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,9 +37,15 @@ type Filter struct {
 	Since, Until time.Time
 	Kind         Kind
 	Subject      string
+	Email        string
 	Session      string
 	Verdict      string
-	Last         int // only the newest n
+	Approval     string
+	QueryID      string // the warehouse's
+	After        int64  // only entries from this index on
+	Last         int    // only the newest n
+
+	only *int64
 }
 
 // A Reader reads a log, also one that a gateway is writing.
@@ -66,37 +74,87 @@ func OpenReader(path string) (*Reader, error) {
 	if err := db.Ping(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening log: %w", err), db.Close())
 	}
+	var v string
+	if err := db.QueryRow(`SELECT value FROM meta WHERE key = 'version'`).Scan(&v); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening log: %s is no audit log: %w", path, err), db.Close())
+	}
+	if v != strconv.Itoa(version) {
+		return nil, errors.Join(fmt.Errorf("opening log: %s has version %s, this program reads version %d; a gateway that opens it brings it there", path, v, version), db.Close())
+	}
 	return &Reader{db, verifier}, nil
 }
 
 // Close closes the reader.
 func (r *Reader) Close() error { return r.db.Close() }
 
-// Entries yields the chosen entries in their order. It ends with the first
-// error.
+// Entries yields the chosen entries in their order, with their texts. It ends
+// with the first error.
 func (r *Reader) Entries(ctx context.Context, f Filter) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
+		for e, err := range r.raw(ctx, f) {
+			if err == nil {
+				if err = json.Unmarshal(e.Raw, &e.Event); err != nil {
+					e, err = nil, fmt.Errorf("reading entry %d: %w", e.Index, err)
+				}
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// raw yields entries whose events have not been read.
+func (r *Reader) raw(ctx context.Context, f Filter) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
 		where, args := f.where()
-		query := `SELECT idx, entry FROM entries` + where + ` ORDER BY idx`
+		chosen := `SELECT idx, entry FROM entries` + where
 		if f.Last > 0 {
-			query = `SELECT idx, entry FROM (SELECT idx, entry FROM entries` + where + ` ORDER BY idx DESC LIMIT ?) ORDER BY idx`
+			chosen += ` ORDER BY idx DESC LIMIT ?`
 			args = append(args, f.Last)
 		}
-		rows, err := r.db.QueryContext(ctx, query, args...)
+		// Asked to watch a context, the driver does so anew for each row.
+		rows, err := r.db.QueryContext(context.WithoutCancel(ctx), `SELECT e.idx, e.entry, b.name, b.salt, b.payload FROM (`+chosen+`) e LEFT JOIN blobs b ON b.idx = e.idx ORDER BY e.idx`, args...)
 		if err != nil {
 			yield(nil, fmt.Errorf("reading log: %w", err))
 			return
 		}
 		defer rows.Close()
+		var e *Entry // being read: each of its texts is a row
+		finish := func() bool {
+			if e == nil {
+				return true
+			}
+			e.Leaf = tlog.RecordHash(e.Raw).String()
+			return yield(e, nil)
+		}
 		for rows.Next() {
-			e, err := r.scan(ctx, rows)
-			if !yield(e, err) || err != nil {
+			var index int64
+			var raw, salt, payload sql.RawBytes
+			var name sql.NullString
+			if err := rows.Scan(&index, &raw, &name, &salt, &payload); err != nil {
+				yield(nil, fmt.Errorf("reading log: %w", err))
 				return
+			}
+			if e == nil || e.Index != index {
+				if !finish() {
+					return
+				}
+				if ctx.Err() != nil {
+					yield(nil, fmt.Errorf("reading log: %w", context.Cause(ctx)))
+					return
+				}
+				e = &Entry{Index: index, Raw: bytes.Clone(raw), Texts: map[string]string{}, salts: map[string][]byte{}}
+			}
+			if name.Valid {
+				e.Texts[name.String], e.salts[name.String] = string(payload), bytes.Clone(salt)
 			}
 		}
 		if err := rows.Err(); err != nil {
 			yield(nil, fmt.Errorf("reading log: %w", err))
+			return
 		}
+		finish()
 	}
 }
 
@@ -119,6 +177,21 @@ func (f Filter) where() (string, []any) {
 	if f.Subject != "" {
 		add("subject = ?", f.Subject)
 	}
+	if f.Email != "" {
+		add("json_extract(CAST(entry AS TEXT), '$.caller.email') = ? COLLATE NOCASE", f.Email)
+	}
+	if f.only != nil {
+		add("idx = ?", *f.only)
+	}
+	if f.Approval != "" {
+		add("approval = ?", f.Approval)
+	}
+	if f.QueryID != "" {
+		add("query_id = ?", f.QueryID)
+	}
+	if f.After > 0 {
+		add("idx >= ?", f.After)
+	}
 	if f.Session != "" {
 		add("session = ?", f.Session)
 	}
@@ -136,38 +209,8 @@ var ErrNoEntry = errors.New("the log has no such entry")
 
 // Entry returns one entry.
 func (r *Reader) Entry(ctx context.Context, index int64) (*Entry, error) {
-	rows, err := r.db.QueryContext(ctx, `SELECT idx, entry FROM entries WHERE idx = ?`, index)
-	if err != nil {
-		return nil, fmt.Errorf("reading log: %w", err)
+	for e, err := range r.Entries(ctx, Filter{only: &index}) {
+		return e, err
 	}
-	defer rows.Close()
-	if !rows.Next() {
-		return nil, errors.Join(ErrNoEntry, rows.Err())
-	}
-	return r.scan(ctx, rows)
-}
-
-func (r *Reader) scan(ctx context.Context, rows *sql.Rows) (*Entry, error) {
-	e := &Entry{Texts: map[string]string{}, salts: map[string][]byte{}}
-	if err := rows.Scan(&e.Index, &e.Raw); err != nil {
-		return nil, fmt.Errorf("reading log: %w", err)
-	}
-	if err := json.Unmarshal(e.Raw, &e.Event); err != nil {
-		return nil, fmt.Errorf("reading entry %d: %w", e.Index, err)
-	}
-	e.Leaf = tlog.RecordHash(e.Raw).String()
-	blobs, err := r.db.QueryContext(ctx, `SELECT name, salt, payload FROM blobs WHERE idx = ?`, e.Index)
-	if err != nil {
-		return nil, fmt.Errorf("reading texts of entry %d: %w", e.Index, err)
-	}
-	defer blobs.Close()
-	for blobs.Next() {
-		var name, payload string
-		var salt []byte
-		if err := blobs.Scan(&name, &salt, &payload); err != nil {
-			return nil, fmt.Errorf("reading texts of entry %d: %w", e.Index, err)
-		}
-		e.Texts[name], e.salts[name] = payload, salt
-	}
-	return e, blobs.Err()
+	return nil, ErrNoEntry
 }

@@ -6,7 +6,9 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"io"
+	"runtime"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -21,6 +23,8 @@ type Report struct {
 	Root        string    // of the whole tree, base64
 	Newest      time.Time // of the last entry
 	Pinned      int64     // size of the checkpoint that the caller held; 0 without
+	PinnedTime  time.Time // of the last entry that it covers
+	Witnessed   int64     // entries that a witness has seen; 0 without
 	Findings    []Finding
 }
 
@@ -41,251 +45,428 @@ func (r *Report) find(index int64, format string, args ...any) {
 // maxFindings ends a verification that finds nothing but damage.
 const maxFindings = 100
 
+func (r *Report) enough() bool { return len(r.Findings) >= maxFindings }
+
+// edge is the growing side of a tree: for each bit of its size the root of a
+// complete subtree. It recomputes a tree in memory that does not grow with it.
+type edge struct {
+	size  int64
+	roots [64]tlog.Hash
+}
+
+// add adds a leaf and returns the hashes that it completes, lowest first: what
+// [tlog.StoredHashes] yields.
+func (e *edge) add(leaf tlog.Hash) []tlog.Hash {
+	completed := []tlog.Hash{leaf}
+	level := 0
+	for ; e.size>>level&1 == 1; level++ {
+		leaf = tlog.NodeHash(e.roots[level], leaf)
+		completed = append(completed, leaf)
+	}
+	e.roots[level] = leaf
+	e.size++
+	return completed
+}
+
+// root is the tree's; that of an empty tree means nothing.
+func (e *edge) root() (root tlog.Hash) {
+	first := true
+	for level := range e.roots {
+		switch {
+		case e.size>>level&1 == 0:
+		case first:
+			root, first = e.roots[level], false
+		default:
+			root = tlog.NodeHash(e.roots[level], root)
+		}
+	}
+	return root
+}
+
 // Verify recomputes every leaf, every interior hash, every checkpoint and
 // every text's digest from what the file holds. pinned is a checkpoint that
 // the caller has kept from an earlier day, or nil: without one, a log whose end
 // was cut off together with its checkpoints verifies. An error means that
-// verification could not be done; what it found is in the report.
+// verification could not be done; what it found is in the report. Memory does
+// not grow with the log.
 func (r *Reader) Verify(ctx context.Context, pinned []byte) (*Report, error) {
-	report := &Report{Origin: r.verifier.Name()}
-	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the file
+	report, err := r.verify(ctx, pinned)
 	if err != nil {
 		return nil, fmt.Errorf("verifying: %w", err)
-	}
-	defer tx.Rollback()
-	tree, err := r.verifyEntries(ctx, tx, report)
-	if err != nil {
-		return nil, fmt.Errorf("verifying: %w", err)
-	}
-	if err := r.verifyCheckpoints(ctx, tx, report, tree); err != nil {
-		return nil, fmt.Errorf("verifying: %w", err)
-	}
-	if err := r.verifyTexts(ctx, tx, report); err != nil {
-		return nil, fmt.Errorf("verifying: %w", err)
-	}
-	if pinned != nil {
-		r.verifyPinned(report, tree, pinned)
 	}
 	return report, nil
 }
 
-// hashList is the tree recomputed from the entries, in tlog's numbering.
-type hashList []tlog.Hash
-
-// ReadHashes implements tlog.HashReader.
-func (l hashList) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, index := range indexes {
-		if index >= int64(len(l)) {
-			return nil, fmt.Errorf("hash %d is beyond the tree", index)
+func (r *Reader) verify(ctx context.Context, pinned []byte) (*Report, error) {
+	report := &Report{Origin: r.verifier.Name()}
+	v := &verification{reader: r, report: report}
+	if pinned != nil {
+		held, err := parseCheckpoint(pinned, r.verifier)
+		if err != nil {
+			report.find(-1, "the checkpoint that you hold cannot be used: %v", err)
+		} else {
+			v.pinned, report.Pinned = &held, held.N
 		}
-		out[i] = l[index]
 	}
-	return out, nil
-}
-
-func (r *Reader) verifyEntries(ctx context.Context, tx *sql.Tx, report *Report) (hashList, error) {
-	var tree hashList
-	rows, err := tx.QueryContext(ctx, `SELECT idx, entry, time, kind, subject, session, verdict FROM entries ORDER BY idx`)
+	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the file
 	if err != nil {
 		return nil, err
+	}
+	defer tx.Rollback()
+	if err := v.walk(ctx, tx); err != nil {
+		return nil, err
+	}
+	if err := v.strays(ctx, tx); err != nil {
+		return nil, err
+	}
+	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(size), 0) FROM cosignatures WHERE size <= ?`, report.Entries).Scan(&report.Witnessed)
+	return report, err
+}
+
+// verification is one pass over a log.
+type verification struct {
+	reader *Reader
+	report *Report
+	pinned *tlog.Tree
+	tree   edge
+
+	interior int   // interior hashes that are not those of the entries
+	shapeOff bool  // the stored tree has another shape, which has been said
+	other    span  // checkpoints over another history
+	promised int64 // texts that entries bind
+	present  int64 // texts that are what was recorded
+}
+
+// span counts things and keeps the first and last size.
+type span struct{ n, first, last int64 }
+
+func (s *span) add(size int64) {
+	if s.n == 0 {
+		s.first = size
+	}
+	s.n, s.last = s.n+1, size
+}
+
+// A record is one entry with everything that is kept beside it.
+type record struct {
+	index                                              int64
+	entry                                              []byte
+	at                                                 int64
+	kind, subject, session, verdict, approval, queryID string
+	note                                               []byte // the checkpoint over all up to this entry; nil for most
+	blobs                                              []blob
+
+	// What a worker makes of it.
+	leaf     tlog.Hash
+	time     time.Time
+	signed   tlog.Tree
+	noteErr  error
+	promised int64
+	present  int64
+	findings []Finding
+}
+
+func (c *record) find(format string, args ...any) {
+	c.findings = append(c.findings, Finding{c.index, fmt.Sprintf(format, args...)})
+}
+
+// searched is what verification reads of an event.
+type searched struct {
+	Kind   string    `json:"kind"`
+	Time   time.Time `json:"time"`
+	Caller struct {
+		Subject string `json:"subject"`
+	} `json:"caller"`
+	Session  string            `json:"session"`
+	Verdict  string            `json:"verdict"`
+	Approval string            `json:"approval"`
+	QueryID  string            `json:"query_id"`
+	Blobs    map[string]string `json:"blobs"`
+}
+
+// check does what needs no other record.
+func (c *record) check(r *Reader) {
+	c.leaf = tlog.RecordHash(c.entry)
+	var e searched
+	if err := json.Unmarshal(c.entry, &e); err != nil {
+		c.find("the entry cannot be read: %v", err)
+		for _, b := range c.blobs {
+			c.find("a text (%s) belongs to no readable entry", b.name)
+		}
+	} else {
+		c.time = e.Time
+		if e.Time.UnixMicro() != c.at || e.Kind != c.kind || e.Caller.Subject != c.subject || e.Session != c.session || e.Verdict != c.verdict ||
+			e.Approval != c.approval || e.QueryID != c.queryID {
+			c.find("the columns to search by do not repeat the entry")
+		}
+		c.promised = int64(len(e.Blobs))
+		for _, b := range c.blobs {
+			if e.Blobs[b.name] != b.digest() {
+				c.find("the text (%s) is not what was recorded", b.name)
+				continue
+			}
+			c.present++
+		}
+	}
+	if c.note != nil {
+		c.signed, c.noteErr = parseCheckpoint(c.note, r.verifier)
+	}
+}
+
+// chunk is how many records travel together.
+const chunk = 128
+
+// walk reads all entries in order: one goroutine reads, several check, and the
+// caller's puts the tree together.
+func (v *verification) walk(ctx context.Context, tx *sql.Tx) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type work struct {
+		records []record
+		done    chan struct{}
+	}
+	inOrder := make(chan *work, 4*runtime.GOMAXPROCS(0))
+	queue := make(chan *work, 4*runtime.GOMAXPROCS(0))
+	var readErr error
+	go func() {
+		defer close(inOrder)
+		defer close(queue)
+		readErr = readRecords(ctx, tx, func(records []record) bool {
+			w := &work{records, make(chan struct{})}
+			for _, to := range []chan *work{queue, inOrder} {
+				select {
+				case to <- w:
+				case <-ctx.Done():
+					return false
+				}
+			}
+			return true
+		})
+	}()
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for w := range queue {
+				for i := range w.records {
+					w.records[i].check(v.reader)
+				}
+				close(w.done)
+			}
+		})
+	}
+	// The stored tree is read from a connection of its own, beside the entries,
+	// in the same state of the file or a later one.
+	hashes, err := v.reader.db.QueryContext(context.WithoutCancel(ctx), `SELECT idx, hash FROM hashes ORDER BY idx`)
+	if err != nil {
+		return err
+	}
+	defer hashes.Close()
+	whole := true
+	for w := range inOrder {
+		<-w.done
+		for i := range w.records {
+			if whole && !v.report.enough() {
+				if whole, err = v.next(&w.records[i], hashes); err != nil {
+					return err
+				}
+			}
+		}
+		if !whole || v.report.enough() {
+			break
+		}
+	}
+	stopped := ctx.Err()
+	cancel()
+	for range inOrder { // until the reader has stopped
+	}
+	workers.Wait()
+	if stopped != nil {
+		return stopped
+	}
+	if readErr != nil && whole && !v.report.enough() {
+		return readErr
+	}
+	if v.report.Entries > 0 {
+		v.report.Root = v.tree.root().String()
+	}
+	v.conclude()
+	return nil
+}
+
+// readRecords hands out all records in order, until take returns false.
+func readRecords(ctx context.Context, tx *sql.Tx, take func([]record) bool) error {
+	// Asked to watch a context, the driver does so anew for each row; ctx is
+	// looked at once in a chunk instead.
+	rows, err := tx.QueryContext(context.WithoutCancel(ctx), `
+		SELECT e.idx, e.entry, e.time, e.kind, e.subject, e.session, e.verdict, e.approval, e.query_id, c.note, b.name, b.salt, b.payload
+		FROM entries e LEFT JOIN checkpoints c ON c.size = e.idx + 1 LEFT JOIN blobs b ON b.idx = e.idx ORDER BY e.idx`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	records := make([]record, 0, chunk)
+	for rows.Next() {
+		var c record
+		var entry, note, salt, payload sql.RawBytes
+		var name sql.NullString
+		if err := rows.Scan(&c.index, &entry, &c.at, &c.kind, &c.subject, &c.session, &c.verdict, &c.approval, &c.queryID, &note, &name, &salt, &payload); err != nil {
+			return err
+		}
+		last := len(records) - 1
+		if last < 0 || records[last].index != c.index {
+			if len(records) == chunk {
+				if !take(records) {
+					return ctx.Err()
+				}
+				records = make([]record, 0, chunk)
+			}
+			c.entry, c.note = bytes.Clone(entry), bytes.Clone(note)
+			records = append(records, c)
+			last = len(records) - 1
+		}
+		if name.Valid {
+			b := blob{name: name.String, payload: string(payload)}
+			if copy(b.salt[:], salt) != len(b.salt) || len(salt) != len(b.salt) {
+				b.name += " with a damaged salt" // whose digest nothing promises
+			}
+			records[last].blobs = append(records[last].blobs, b)
+		}
+	}
+	if len(records) > 0 {
+		take(records)
+	}
+	return rows.Err()
+}
+
+// next puts a record into the tree. It reports false behind a gap, where no
+// index means anything any more.
+func (v *verification) next(c *record, hashes *sql.Rows) (whole bool, err error) {
+	report := v.report
+	if c.index != report.Entries {
+		report.find(report.Entries, "entries %d to %d are missing", report.Entries, c.index-1)
+		return false, nil
+	}
+	report.Findings = append(report.Findings, c.findings...)
+	report.Entries++
+	report.Newest = c.time
+	v.promised += c.promised
+	v.present += c.present
+	at := tlog.StoredHashCount(c.index)
+	for level, want := range v.tree.add(c.leaf) {
+		if err := v.stored(hashes, at+int64(level), level, c.index, want); err != nil {
+			return false, err
+		}
+	}
+	if v.pinned != nil && v.pinned.N == report.Entries {
+		report.PinnedTime = c.time
+		if v.tree.root() != v.pinned.Hash {
+			report.find(-1, "the log does not continue the checkpoint of %d entries that you hold: its history was rewritten", v.pinned.N)
+		}
+	}
+	if c.note != nil {
+		v.checkpoint(report.Entries, c.signed, c.noteErr)
+	}
+	return true, nil
+}
+
+// stored holds the next stored hash against the recomputed one. An entry whose
+// leaf differs has been changed.
+func (v *verification) stored(hashes *sql.Rows, number int64, level int, index int64, want tlog.Hash) error {
+	if v.shapeOff {
+		return nil
+	}
+	if !hashes.Next() {
+		if err := hashes.Err(); err != nil {
+			return err
+		}
+		v.report.find(-1, "stored hashes are missing from number %d on", number)
+		v.shapeOff = true
+		return nil
+	}
+	var at int64
+	var hash sql.RawBytes
+	if err := hashes.Scan(&at, &hash); err != nil {
+		return err
+	}
+	switch {
+	case at != number:
+		v.report.find(-1, "the stored tree does not have the shape of its entries")
+		v.shapeOff = true
+	case bytes.Equal(hash, want[:]):
+	case level == 0:
+		v.report.find(index, "the entry is not what was recorded: its hash differs from the stored leaf")
+	default:
+		v.interior++
+	}
+	return nil
+}
+
+// checkpoint holds a checkpoint against the tree of its size.
+func (v *verification) checkpoint(size int64, signed tlog.Tree, err error) {
+	switch {
+	case err != nil:
+		v.report.find(-1, "the checkpoint of size %d is not signed by this log: %v", size, err)
+	case signed.N != size:
+		v.report.find(-1, "the checkpoint filed under %d signs %d entries", size, signed.N)
+	case signed.Hash != v.tree.root():
+		v.other.add(size)
+	default:
+		v.report.Checkpoints++
+	}
+}
+
+// conclude says what only the end shows.
+func (v *verification) conclude() {
+	if v.interior > 0 {
+		v.report.find(-1, "%d interior hashes are not those of the entries", v.interior)
+	}
+	if v.other.n > 0 {
+		v.report.find(-1, "%d checkpoints, of sizes %d to %d, sign another history than the entries tell", v.other.n, v.other.first, v.other.last)
+	}
+	if v.pinned != nil && v.pinned.N > v.report.Entries {
+		v.report.find(v.report.Entries, "the checkpoint that you hold signs %d entries, the log holds %d: its end was cut off", v.pinned.N, v.report.Entries)
+	}
+	v.report.Erased = v.promised - v.present
+}
+
+// strays looks for what belongs to no entry, and for an end that is missing.
+func (v *verification) strays(ctx context.Context, tx *sql.Tx) error {
+	report := v.report
+	if report.enough() {
+		return nil
+	}
+	var newest int64
+	err := tx.QueryRowContext(ctx, `SELECT coalesce(max(size), 0) FROM checkpoints`).Scan(&newest)
+	if err != nil {
+		return err
+	}
+	if newest > report.Entries {
+		report.find(report.Entries, "a checkpoint signs %d entries, the log holds %d: its end was cut off", newest, report.Entries)
+	}
+	if newest < report.Entries {
+		report.find(-1, "the newest checkpoint signs %d entries, the log holds %d", newest, report.Entries)
+	}
+	var many int64
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM hashes WHERE idx >= ?`, tlog.StoredHashCount(report.Entries)).Scan(&many); err != nil {
+		return err
+	}
+	if many > 0 && !v.shapeOff {
+		report.find(-1, "the stored tree does not have the shape of its entries: %d hashes belong to none", many)
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT idx, name FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM entries e WHERE e.idx = b.idx) LIMIT ?`, maxFindings)
+	if err != nil {
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var index, at int64
-		var entry []byte
-		var kind, subject, session, verdict string
-		if err := rows.Scan(&index, &entry, &at, &kind, &subject, &session, &verdict); err != nil {
-			return nil, err
-		}
-		if index != report.Entries {
-			report.find(report.Entries, "entries %d to %d are missing", report.Entries, index-1)
-			return tree, rows.Err()
-		}
-		var e Event
-		if err := json.Unmarshal(entry, &e); err != nil {
-			report.find(index, "the entry cannot be read: %v", err)
-		} else {
-			report.Newest = e.Time
-			bySubject := ""
-			if e.Caller != nil {
-				bySubject = e.Caller.Subject
-			}
-			if e.Time.UnixMicro() != at || string(e.Kind) != kind || bySubject != subject || e.Session != session || e.Verdict != verdict {
-				report.find(index, "the columns to search by do not repeat the entry")
-			}
-		}
-		hashes, err := tlog.StoredHashes(index, entry, tree)
-		if err != nil {
-			return nil, err
-		}
-		tree = append(tree, hashes...)
-		report.Entries++
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	if report.Entries > 0 {
-		root, err := tlog.TreeHash(report.Entries, tree)
-		if err != nil {
-			return nil, err
-		}
-		report.Root = root.String()
-	}
-	return tree, r.verifyHashes(ctx, tx, report, tree)
-}
-
-// verifyHashes compares the stored interior with the recomputed one. An entry
-// whose leaf differs has been changed.
-func (r *Reader) verifyHashes(ctx context.Context, tx *sql.Tx, report *Report, tree hashList) error {
-	rows, err := tx.QueryContext(ctx, `SELECT idx, hash FROM hashes ORDER BY idx`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	n, interior := int64(0), 0
-	for rows.Next() && len(report.Findings) < maxFindings {
 		var index int64
-		var hash []byte
-		if err := rows.Scan(&index, &hash); err != nil {
+		var name string
+		if err := rows.Scan(&index, &name); err != nil {
 			return err
 		}
-		if index != n || n >= int64(len(tree)) {
-			report.find(-1, "the stored tree does not have the shape of its entries")
-			return rows.Err()
-		}
-		if !bytes.Equal(hash, tree[n][:]) {
-			if level, leaf := tlog.SplitStoredHashIndex(n); level == 0 {
-				report.find(leaf, "the entry is not what was recorded: its hash differs from the stored leaf")
-			} else {
-				interior++
-			}
-		}
-		n++
-	}
-	if interior > 0 {
-		report.find(-1, "%d interior hashes are not those of the entries", interior)
-	}
-	if n < int64(len(tree)) && len(report.Findings) < maxFindings {
-		report.find(-1, "stored hashes are missing from number %d on", n)
+		report.find(index, "a text (%s) belongs to no entry", strings.ToValidUTF8(name, "?"))
 	}
 	return rows.Err()
-}
-
-func (r *Reader) verifyCheckpoints(ctx context.Context, tx *sql.Tx, report *Report, tree hashList) error {
-	rows, err := tx.QueryContext(ctx, `SELECT size, note FROM checkpoints ORDER BY size`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	newest := int64(0)
-	other := []int64{}
-	for rows.Next() && len(report.Findings) < maxFindings {
-		var size int64
-		var text []byte
-		if err := rows.Scan(&size, &text); err != nil {
-			return err
-		}
-		newest = size
-		switch r.verifyCheckpoint(report, tree, size, text, "the checkpoint") {
-		case consistent:
-			report.Checkpoints++
-		case otherHistory:
-			other = append(other, size)
-		default: // unusable, and reported
-		}
-	}
-	if len(other) > 0 {
-		report.find(-1, "%d checkpoints, of sizes %d to %d, sign another history than the entries tell", len(other), other[0], other[len(other)-1])
-	}
-	if newest != report.Entries && len(report.Findings) < maxFindings {
-		report.find(-1, "the newest checkpoint signs %d entries, the log holds %d", newest, report.Entries)
-	}
-	return rows.Err()
-}
-
-// What a checkpoint says of the tree.
-type agreement uint8
-
-const (
-	unusable     agreement = iota // found and reported
-	otherHistory                  // signed, over other entries; the caller reports it
-	consistent
-)
-
-// verifyCheckpoint holds one checkpoint against the tree; size is what it is
-// filed under.
-func (r *Reader) verifyCheckpoint(report *Report, tree hashList, size int64, text []byte, who string) agreement {
-	signed, err := parseCheckpoint(text, r.verifier)
-	switch {
-	case err != nil:
-		report.find(-1, "%s of size %d is not signed by this log: %v", who, size, err)
-		return unusable
-	case signed.N != size:
-		report.find(-1, "%s filed under %d signs %d entries", who, size, signed.N)
-		return unusable
-	case signed.N > report.Entries:
-		report.find(report.Entries, "%s signs %d entries, the log holds %d: its end was cut off", who, signed.N, report.Entries)
-		return unusable
-	case signed.N == 0:
-		return consistent
-	}
-	root, err := tlog.TreeHash(signed.N, tree)
-	if err != nil || root != signed.Hash {
-		return otherHistory
-	}
-	return consistent
-}
-
-func (r *Reader) verifyPinned(report *Report, tree hashList, pinned []byte) {
-	signed, err := parseCheckpoint(pinned, r.verifier)
-	if err != nil {
-		report.find(-1, "the checkpoint that you hold cannot be used: %v", err)
-		return
-	}
-	report.Pinned = signed.N
-	if r.verifyCheckpoint(report, tree, signed.N, pinned, "the checkpoint that you hold") == otherHistory {
-		report.find(-1, "the checkpoint of %d entries that you hold signs another history than the entries tell", signed.N)
-	}
-}
-
-// verifyTexts recomputes the digest of each text that is still there.
-func (r *Reader) verifyTexts(ctx context.Context, tx *sql.Tx, report *Report) error {
-	rows, err := tx.QueryContext(ctx, `SELECT b.idx, b.name, b.salt, b.payload, e.entry FROM blobs b LEFT JOIN entries e ON e.idx = b.idx ORDER BY b.idx`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var present int64
-	for rows.Next() && len(report.Findings) < maxFindings {
-		var index int64
-		var name, payload string
-		var salt, entry []byte
-		if err := rows.Scan(&index, &name, &salt, &payload, &entry); err != nil {
-			return err
-		}
-		var e Event
-		if entry == nil || json.Unmarshal(entry, &e) != nil {
-			report.find(index, "a text (%s) belongs to no readable entry", name)
-			continue
-		}
-		b := blob{name: name, payload: payload}
-		if copy(b.salt[:], salt) != len(b.salt) || len(salt) != len(b.salt) || e.Blobs[name] != b.digest() {
-			report.find(index, "the text (%s) is not what was recorded", name)
-			continue
-		}
-		present++
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	var promised int64
-	err = tx.QueryRowContext(ctx, `SELECT coalesce(sum((SELECT count(*) FROM json_each(json_extract(entry, '$.blobs')))), 0) FROM entries WHERE json_valid(entry)`).Scan(&promised)
-	if err != nil {
-		return err
-	}
-	report.Erased = promised - present
-	return nil
 }
 
 // Checkpoint returns the newest checkpoint, to be kept where the gateway
@@ -293,27 +474,4 @@ func (r *Reader) verifyTexts(ctx context.Context, tx *sql.Tx, report *Report) er
 func (r *Reader) Checkpoint(ctx context.Context) ([]byte, error) {
 	_, text, err := newestCheckpoint(ctx, r.db, r.verifier)
 	return []byte(text), err
-}
-
-// ExportJSONL writes the chosen entries, one JSON object a line: index, leaf
-// hash, event and texts. It is lossless but for what was erased.
-func (r *Reader) ExportJSONL(ctx context.Context, w io.Writer, f Filter) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	for e, err := range r.Entries(ctx, f) {
-		if err != nil {
-			return err
-		}
-		line := struct {
-			Index int64             `json:"index"`
-			Leaf  string            `json:"leaf"`
-			Event json.RawMessage   `json:"event"`
-			Texts map[string]string `json:"texts,omitempty"`
-			Salts map[string][]byte `json:"salts,omitempty"`
-		}{e.Index, e.Leaf, e.Raw, e.Texts, e.salts}
-		if err := enc.Encode(line); err != nil {
-			return fmt.Errorf("exporting: %w", err)
-		}
-	}
-	return nil
 }

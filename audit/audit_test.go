@@ -173,7 +173,7 @@ func TestAttacks(t *testing.T) {
 			}
 			entries = append(entries, e)
 		}
-		exec(t, db, `DELETE FROM hashes`, `DELETE FROM checkpoints`)
+		run(t, db, `DELETE FROM hashes`, `DELETE FROM checkpoints`)
 		rebuild(t, path, db, entries)
 	}
 	for _, a := range []struct {
@@ -190,12 +190,12 @@ func TestAttacks(t *testing.T) {
 		{"delete and renumber", sqlAttack(`DELETE FROM entries WHERE idx = 7; UPDATE entries SET idx = idx - 1 WHERE idx > 7`), true, true},
 		{"cut the end, leave the checkpoint", sqlAttack(`DELETE FROM entries WHERE idx >= 15`), true, true},
 		{"cut the end with its checkpoints", func(t *testing.T, path string) {
-			exec(t, open(t, path), `DELETE FROM entries WHERE idx >= 15`, `DELETE FROM checkpoints WHERE size > 15`, `DELETE FROM blobs WHERE idx >= 15`, `DELETE FROM hashes WHERE idx >= 26`)
+			run(t, open(t, path), `DELETE FROM entries WHERE idx >= 15`, `DELETE FROM checkpoints WHERE size > 15`, `DELETE FROM blobs WHERE idx >= 15`, `DELETE FROM hashes WHERE idx >= 26`)
 		}, false, true},
 		{"swap two entries", sqlAttack(`UPDATE entries SET idx = -1 WHERE idx = 3; UPDATE entries SET idx = 3 WHERE idx = 4; UPDATE entries SET idx = 4 WHERE idx = -1`), true, true},
 		{"forge a checkpoint", sqlAttack(`UPDATE checkpoints SET note = CAST(replace(CAST(note AS TEXT), char(10) || '20' || char(10), char(10) || '20' || char(10) || 'x') AS BLOB) WHERE size = 20`), true, true},
 		{"steal the key, rewrite, sign again", func(t *testing.T, path string) {
-			exec(t, open(t, path), `UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), '"ada"', '"bob"') AS BLOB), subject = 'bob' WHERE idx = 7`)
+			run(t, open(t, path), `UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), '"ada"', '"bob"') AS BLOB), subject = 'bob' WHERE idx = 7`)
 			resign(t, path)
 		}, false, true},
 	} {
@@ -234,7 +234,7 @@ func open(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-func exec(t *testing.T, db *sql.DB, stmts ...string) {
+func run(t *testing.T, db *sql.DB, stmts ...string) {
 	t.Helper()
 	for _, s := range stmts {
 		if _, err := db.Exec(s); err != nil {
@@ -244,7 +244,7 @@ func exec(t *testing.T, db *sql.DB, stmts ...string) {
 }
 
 func sqlAttack(stmt string) func(*testing.T, string) {
-	return func(t *testing.T, path string) { exec(t, open(t, path), stmt) }
+	return func(t *testing.T, path string) { run(t, open(t, path), stmt) }
 }
 
 // rebuild writes tree and checkpoint for entries with the log's own key.
@@ -272,7 +272,7 @@ func rebuild(t *testing.T, path string, db *sql.DB, entries [][]byte) {
 		}
 	}
 	l.Close()
-	exec(t, db, `ATTACH '`+other+`' AS o`, `INSERT INTO hashes SELECT * FROM o.hashes`, `INSERT INTO checkpoints SELECT * FROM o.checkpoints`, `DETACH o`)
+	run(t, db, `ATTACH '`+other+`' AS o`, `INSERT INTO hashes SELECT * FROM o.hashes`, `INSERT INTO checkpoints SELECT * FROM o.checkpoints`, `DETACH o`)
 }
 
 // TestHeadFile proves that an old copy of the log is refused.
@@ -306,7 +306,7 @@ func TestFailure(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.db")
 	l := openTest(t, path, Options{})
 	fill(t, l, 1)
-	exec(t, open(t, path), `DROP TABLE entries`)
+	run(t, open(t, path), `DROP TABLE entries`)
 	_, err := l.Append(context.Background(), Event{Kind: KindStart})
 	if err == nil || l.Err() == nil {
 		t.Fatalf("append: %v, log: %v", err, l.Err())

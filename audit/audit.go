@@ -123,6 +123,7 @@ type Event struct {
 
 	QueryID   string           `json:"query_id,omitempty"`
 	Status    string           `json:"status,omitempty"`
+	Columns   []string         `json:"columns,omitempty"` // of the result, each with its mask
 	Rows      int64            `json:"rows,omitempty"`
 	Bytes     int64            `json:"bytes,omitempty"`
 	Truncated bool             `json:"truncated,omitempty"`

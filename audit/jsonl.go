@@ -44,6 +44,18 @@ func (e *Entry) appendTo(b []byte) ([]byte, error) {
 	return append(b, "}\n"...), nil
 }
 
+// WriteJSONL writes the entry as one [Line].
+func (e *Entry) WriteJSONL(w io.Writer) error {
+	line, err := e.appendTo(nil)
+	if err == nil {
+		_, err = w.Write(line)
+	}
+	if err != nil {
+		return fmt.Errorf("exporting: %w", err)
+	}
+	return nil
+}
+
 // ExportJSONL writes the chosen entries, one [Line] a line. It is lossless but
 // for what was erased.
 func (r *Reader) ExportJSONL(ctx context.Context, w io.Writer, f Filter) error {

@@ -43,7 +43,11 @@ type Filter struct {
 	Approval     string
 	QueryID      string // the warehouse's
 	After        int64  // only entries from this index on
+	Object       string // only what reached this object: its full name, or the end of it
 	Last         int    // only the newest n
+	// Progress, where it is set, is told now and then how many entries have
+	// been looked at, and how many there are.
+	Progress func(done, of int64)
 
 	only *int64
 }
@@ -84,6 +88,9 @@ func OpenReader(path string) (*Reader, error) {
 	return &Reader{db, verifier}, nil
 }
 
+// Origin is the log's name.
+func (r *Reader) Origin() string { return r.verifier.Name() }
+
 // Close closes the reader.
 func (r *Reader) Close() error { return r.db.Close() }
 
@@ -120,12 +127,22 @@ func (r *Reader) raw(ctx context.Context, f Filter) iter.Seq2[*Entry, error] {
 			return
 		}
 		defer rows.Close()
+		var of, seen int64
+		if f.Progress != nil {
+			if err := r.db.QueryRowContext(ctx, `SELECT count(*) FROM (`+chosen+`)`, args...).Scan(&of); err != nil {
+				yield(nil, fmt.Errorf("reading log: %w", err))
+				return
+			}
+		}
 		var e *Entry // being read: each of its texts is a row
 		finish := func() bool {
 			if e == nil {
 				return true
 			}
 			e.Leaf = tlog.RecordHash(e.Raw).String()
+			if seen++; f.Progress != nil && (seen%1024 == 0 || seen == of) {
+				f.Progress(seen, of)
+			}
 			return yield(e, nil)
 		}
 		for rows.Next() {
@@ -182,6 +199,10 @@ func (f Filter) where() (string, []any) {
 	}
 	if f.only != nil {
 		add("idx = ?", *f.only)
+	}
+	if f.Object != "" {
+		object := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(f.Object)
+		add(`EXISTS (SELECT 1 FROM json_each(CAST(entry AS TEXT), '$.accesses') a WHERE '.' || json_extract(a.value, '$.object') LIKE ? ESCAPE '\')`, "%."+object)
 	}
 	if f.Approval != "" {
 		add("approval = ?", f.Approval)

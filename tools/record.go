@@ -142,6 +142,13 @@ func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r
 	}
 	e.Rows, e.Bytes, e.Truncated, e.Redacted = int64(len(r.rows)), r.bytes, r.truncated, r.found
 	e.Result = hex.EncodeToString(r.digest[:])
+	for _, c := range r.columns {
+		name := c.Name
+		if c.Masked != "" {
+			name += ": " + c.Masked
+		}
+		e.Columns = append(e.Columns, name)
+	}
 	return e
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,110 +10,244 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"golang.org/x/term"
 
 	"querywarden/audit"
 )
 
+// auditOptions are the flags of all verbs of audit: most of them choose
+// entries, so that what `list` shows is what `export` writes.
+type auditOptions struct {
+	config, db             string
+	since, until           moment
+	caller, session, table string
+	verdict, kind          string
+	last                   int
+	follow                 bool
+	format, output         string
+	checkpoint, tiles      string
+	proof, entry, key      string
+	evidence               string
+	sample                 int
+	seed                   int64
+}
+
+// auditVerbs are the verbs of audit, in the order in which people need them.
+var auditVerbs = []struct {
+	name     string
+	argument string // what stands behind it, empty for nothing
+	run      func(context.Context, *audit.Reader, *auditOptions, string, streams) error
+}{
+	{"list", "", listEntries},
+	{"show", "the number of an entry", showEntry},
+	{"replay", "a session, or the number of an entry of it", replay},
+	{"verify", "", verifyLog},
+	{"proof", "the number of an entry", writeProof},
+	{"checkpoint", "", printCheckpoint},
+	{"export", "", export},
+}
+
 func runAudit(ctx context.Context, args []string, std streams) error {
 	fs := newFlags("audit", std)
-	file := fs.String("config", "", "the gateway's configuration `file`")
-	database := fs.String("db", "", "the log's `file`, instead of a configuration")
-	format := fs.String("format", "jsonl", "of an export: jsonl or csv")
-	output := fs.String("o", "", "write the export to this `file`")
-	checkpoint := fs.String("checkpoint", "", "verify against a checkpoint kept in this `file`")
-	last := fs.Int("n", 0, "only the newest `n` entries")
-	since := fs.Duration("since", 0, "only what is younger than this")
-	subject := fs.String("caller", "", "only this `subject`")
-	session := fs.String("session", "", "only this MCP `session`")
-	verdict := fs.String("verdict", "", "only this `verdict`: allow, ask or deny")
+	var o auditOptions
+	fs.StringVar(&o.config, "config", "", "the gateway's configuration `file`")
+	fs.StringVar(&o.db, "db", "", "the log's `file`, instead of a configuration")
+	fs.Var(&o.since, "since", "only from this `time` on: 2h, 2026-11-01, or 2026-11-01T08:00:00Z")
+	fs.Var(&o.until, "until", "only before this `time`")
+	fs.StringVar(&o.caller, "caller", "", "only this `subject` or e-mail address")
+	fs.StringVar(&o.session, "session", "", "only this `session`")
+	fs.StringVar(&o.table, "table", "", "only what reached this `table`: DB.SCHEMA.NAME, or the end of it")
+	fs.StringVar(&o.verdict, "verdict", "", "only this `verdict`: allow, ask or deny")
+	fs.StringVar(&o.kind, "kind", "", "only this `kind` of event")
+	fs.IntVar(&o.last, "n", 0, "only the newest `n` entries; list shows 50 unless told")
+	fs.BoolVar(&o.follow, "follow", false, "list and export: go on with what comes")
+	fs.StringVar(&o.format, "format", "jsonl", "of an export: jsonl, csv, ocsf or tiles")
+	fs.StringVar(&o.output, "o", "", "write to this `file` (tiles: folder)")
+	fs.StringVar(&o.checkpoint, "checkpoint", "", "verify: against a checkpoint kept in this `file`")
+	fs.StringVar(&o.tiles, "tiles", "", "verify: an exported `folder` of tiles instead of a log")
+	fs.StringVar(&o.proof, "proof", "", "verify: a proof in this `file` instead of a log")
+	fs.StringVar(&o.entry, "entry", "", "verify: the entry, in this `file`, that the proof is of")
+	fs.StringVar(&o.key, "vkey", "", "verify: the log's public key, in this `file`, where there is no log beside it")
+	fs.StringVar(&o.evidence, "evidence", "", "export: a `folder` for an auditor, with a sample and its proofs")
+	fs.IntVar(&o.sample, "sample", 25, "evidence: how many statements to draw")
+	fs.Int64Var(&o.seed, "seed", 1, "evidence: what decides which; name it to draw the same again")
 	rest, err := parseFlags(fs, args)
 	if err != nil {
 		return err
 	}
+	var names []string
+	for _, v := range auditVerbs {
+		names = append(names, v.name)
+	}
 	if len(rest) == 0 {
-		return usagef("audit needs a verb: list, show, export, verify or checkpoint")
+		return usagef("audit needs a verb: %s", strings.Join(names, ", "))
 	}
-	path := *database
-	if path == "" {
-		c, err := loadConfig(*file)
-		if err != nil {
-			return err
-		}
-		path = c.auditFile()
+	i := slices.Index(names, rest[0])
+	if i < 0 {
+		return usagef("audit has no verb %q: %s", rest[0], strings.Join(names, ", "))
 	}
-	r, err := audit.OpenReader(path)
+	verb, rest := auditVerbs[i], rest[1:]
+	argument := ""
+	switch {
+	case verb.argument == "" && len(rest) > 0:
+		return usagef("audit %s takes no argument %q", verb.name, rest[0])
+	case verb.argument != "" && len(rest) != 1:
+		return usagef("audit %s needs %s", verb.name, verb.argument)
+	case verb.argument != "":
+		argument = rest[0]
+	}
+	if verb.name == "verify" && (o.tiles != "" || o.proof != "") {
+		return verifyFiles(ctx, &o, std)
+	}
+	r, err := o.open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	f := audit.Filter{Subject: *subject, Session: *session, Verdict: *verdict, Last: *last}
-	if *since > 0 {
-		f.Since = time.Now().Add(-*since)
+	return verb.run(ctx, r, &o, argument, std)
+}
+
+// open opens the log that the flags name.
+func (o *auditOptions) open() (*audit.Reader, error) {
+	path := o.db
+	if path == "" {
+		c, err := loadConfig(o.config)
+		if err != nil {
+			return nil, err
+		}
+		path = c.auditFile()
 	}
-	verb, rest := rest[0], rest[1:]
-	if len(rest) > 1 || len(rest) == 1 && verb != "show" {
-		return usagef("audit %s: too many arguments", verb)
+	return audit.OpenReader(path)
+}
+
+// filter is what the flags choose.
+func (o *auditOptions) filter() audit.Filter {
+	f := audit.Filter{
+		Since: o.since.Time, Until: o.until.Time, Kind: audit.Kind(o.kind), Session: o.session, Verdict: o.verdict, Object: o.table, Last: o.last,
 	}
-	switch verb {
-	case "list":
-		return listEntries(ctx, std.out, r, f)
-	case "show":
-		if len(rest) != 1 {
-			return usagef("audit show needs the number of an entry")
+	if strings.Contains(o.caller, "@") {
+		f.Email = o.caller
+	} else {
+		f.Subject = o.caller
+	}
+	return f
+}
+
+// moment is a time on the command line: a duration before now, a day, or an
+// instant.
+type moment struct{ time.Time }
+
+// Set implements [flag.Value].
+func (m *moment) Set(text string) error {
+	if d, err := time.ParseDuration(text); err == nil {
+		m.Time = time.Now().Add(-d)
+		return nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			m.Time = t
+			return nil
 		}
-		// The reference in an answer, 17:0123abcd, will do as well.
-		number, _, _ := strings.Cut(rest[0], ":")
-		index, err := strconv.ParseInt(number, 10, 64)
-		if err != nil {
-			return usagef("%q is not the number of an entry", rest[0])
-		}
-		e, err := r.Entry(ctx, index)
-		if err != nil {
-			return err
-		}
-		return printEntry(std.out, e)
-	case "export":
-		return export(ctx, std.out, r, f, *format, *output)
-	case "checkpoint":
-		text, err := r.Checkpoint(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = std.out.Write(text)
-		return err
-	case "verify":
-		var pinned []byte
-		if *checkpoint != "" {
-			if pinned, err = os.ReadFile(*checkpoint); err != nil {
-				return fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	return errors.New("want a duration such as 2h, a day such as 2026-11-01, or a time such as 2026-11-01T08:00:00Z")
+}
+
+// followEvery is how often a followed log is looked at.
+const followEvery = 250 * time.Millisecond
+
+// entries calls visit for the chosen entries and, where they are followed, for
+// those that come until the context ends.
+func (o *auditOptions) entries(ctx context.Context, r *audit.Reader, f audit.Filter, visit func(*audit.Entry) error) error {
+	for {
+		for e, err := range r.Entries(ctx, f) {
+			if err == nil {
+				err = visit(e)
 			}
+			if err != nil {
+				if o.follow && ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			f.After = e.Index + 1
 		}
-		report, err := r.Verify(ctx, pinned)
-		if err != nil {
-			return err
+		if !o.follow {
+			return nil
 		}
-		return printReport(std.out, report)
-	default:
-		return usagef("audit has no verb %q: list, show, export, verify or checkpoint", verb)
+		f.Last = 0
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followEvery):
+		}
 	}
 }
 
-func listEntries(ctx context.Context, w io.Writer, r *audit.Reader, f audit.Filter) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ENTRY\tTIME\tWHAT\tWHO\tVERDICT\tSTATEMENT")
-	for e, err := range r.Entries(ctx, f) {
-		if err != nil {
-			return err
-		}
-		who := ""
-		if e.Event.Caller != nil {
-			who = or(e.Event.Caller.Email, e.Event.Caller.Subject)
-		}
-		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%s\n", e.Index, e.Event.Time.Local().Format("15:04:05.000"), e.Event.Kind, printable(who), verdictOf(e.Event), ellipsis(oneLine(subjectOf(e)), 70))
+// number reads the number of an entry. The reference in an answer,
+// 17:0123abcd, will do as well.
+func number(text string) (int64, error) {
+	first, _, _ := strings.Cut(text, ":")
+	index, err := strconv.ParseInt(first, 10, 64)
+	if err != nil {
+		return 0, usagef("%q is not the number of an entry", text)
 	}
-	return tw.Flush()
+	return index, nil
+}
+
+func printCheckpoint(ctx context.Context, r *audit.Reader, _ *auditOptions, _ string, std streams) error {
+	text, err := r.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = std.out.Write(text)
+	return err
+}
+
+// listEntries prints a line an entry, no wider than the terminal.
+func listEntries(ctx context.Context, r *audit.Reader, o *auditOptions, _ string, std streams) error {
+	f := o.filter()
+	const shown = 50
+	f.Last = cmp.Or(f.Last, shown)
+	rest := width(std.out) - len("0000000  2006-01-02 15:04:05  approval_requested  name@example.com         allow     ")
+	fmt.Fprintf(std.out, "%-7s  %-19s  %-18s  %-24s %-9s %s\n", "ENTRY", "TIME", "WHAT", "WHO", "VERDICT", "STATEMENT")
+	return o.entries(ctx, r, f, func(e *audit.Entry) error {
+		_, err := fmt.Fprintf(std.out, "%-7d  %-19s  %-18s  %-24s %-9s %s\n", e.Index, e.Event.Time.Local().Format(time.DateTime), e.Event.Kind,
+			ellipsis(printable(who(e.Event.Caller)), 24), ellipsis(verdictOf(e.Event), 9), ellipsis(oneLine(subjectOf(e)), max(rest, 20)))
+		return err
+	})
+}
+
+// width is how many characters fit into a line: the terminal's, or enough for
+// a file.
+func width(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return columns
+		}
+	}
+	return 160
+}
+
+// who is the name that a person knows a caller by.
+func who(c *audit.Caller) string {
+	if c == nil {
+		return ""
+	}
+	return or(c.Email, c.Subject)
+}
+
+func showEntry(ctx context.Context, r *audit.Reader, _ *auditOptions, argument string, std streams) error {
+	index, err := number(argument)
+	if err != nil {
+		return err
+	}
+	e, err := r.Entry(ctx, index)
+	if err != nil {
+		return err
+	}
+	return printEntry(std.out, e)
 }
 
 // verdictOf is the word that sums an event up.
@@ -133,15 +268,32 @@ func verdictOf(e audit.Event) string {
 
 // subjectOf is the text that an event is about.
 func subjectOf(e *audit.Entry) string {
-	for _, name := range []string{"sql", "runs", "reason"} {
+	for _, name := range []string{"sql", "runs", "reason", "problem"} {
 		if text := e.Texts[name]; text != "" {
 			return text
 		}
 	}
 	if e.Event.Kind == audit.KindOutcome {
-		return strings.TrimSpace(fmt.Sprintf("%d rows %s", e.Event.Rows, e.Event.Error))
+		return strings.TrimSpace(plural(e.Event.Rows, "row") + " " + e.Event.Error)
 	}
-	return or(e.Event.Approval, e.Event.Tool)
+	switch {
+	case e.Event.Approval != "":
+		return e.Event.Approval
+	case e.Event.Tool != "":
+		return e.Event.Tool
+	case e.Event.Kind == audit.KindRefused:
+		return strings.Join(e.Event.Codes, " ") + times(e.Event.Count)
+	default:
+		return or(e.Event.Session, or(e.Event.Policy, e.Event.Version))
+	}
+}
+
+// times says how often, where it was more than once.
+func times(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d more times)", n)
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(printable(s)), " ") }
@@ -160,59 +312,4 @@ func printEntry(w io.Writer, e *audit.Entry) error {
 		fmt.Fprintf(w, "\n%s:\n  %s\n", name, printable(e.Texts[name]))
 	}
 	return nil
-}
-
-// export writes to a file through a new one, so that a broken export never
-// looks like a whole one.
-func export(ctx context.Context, w io.Writer, r *audit.Reader, f audit.Filter, format, output string) (err error) {
-	if format != "jsonl" && format != "csv" {
-		return usagef("--format is jsonl or csv")
-	}
-	if output != "" {
-		file, err := os.Create(output + ".new")
-		if err != nil {
-			return fmt.Errorf("exporting: %w", err)
-		}
-		w = file
-		defer func() {
-			if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-				err = os.Rename(output+".new", output)
-			}
-		}()
-	}
-	if format == "csv" {
-		return r.ExportCSV(ctx, w, f)
-	}
-	return r.ExportJSONL(ctx, w, f)
-}
-
-func printReport(w io.Writer, r *audit.Report) error {
-	fmt.Fprintf(w, "log          %s\n", r.Origin)
-	fmt.Fprintf(w, "entries      %d\n", r.Entries)
-	fmt.Fprintf(w, "checkpoints  %d signed and consistent\n", r.Checkpoints)
-	if r.Erased > 0 {
-		fmt.Fprintf(w, "erased       %d texts are gone, their digests hold\n", r.Erased)
-	}
-	if r.Root != "" {
-		fmt.Fprintf(w, "root         %s\n", r.Root)
-	}
-	if r.OK() {
-		fmt.Fprintf(w, "\nOK: no entry up to %s was changed", r.Newest.Format(time.RFC3339))
-		if r.Pinned > 0 {
-			fmt.Fprintf(w, ", and the log continues the checkpoint of %d entries that you hold.\n", r.Pinned)
-			fmt.Fprintf(w, "What came after those %d could still have been cut off at the end.\n", r.Pinned)
-			return nil
-		}
-		fmt.Fprint(w, ".\nWithout a checkpoint of your own (--checkpoint) nobody can tell whether the end was cut off.\n")
-		return nil
-	}
-	for _, f := range r.Findings {
-		if f.Index >= 0 {
-			fmt.Fprintf(w, "FOUND        entry %d: %s\n", f.Index, f.What)
-		} else {
-			fmt.Fprintf(w, "FOUND        %s\n", f.What)
-		}
-	}
-	fmt.Fprintf(w, "\nFAILED: the log is not what was recorded (%d findings).\n", len(r.Findings))
-	return errSilent
 }

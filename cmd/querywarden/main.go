@@ -9,7 +9,7 @@
 //	querywarden explain [--config F]   how a statement is read and judged
 //	querywarden policy test F          run a policy file's own tests
 //	querywarden approvals …            list, show, approve and deny what waits
-//	querywarden audit …                list, show, export and verify the log
+//	querywarden audit …                list, show, replay, verify, prove and export the log
 //	querywarden token --config F       a token of the demo's own issuer
 //
 // Exit status: 0 done, 1 refused or failed, 2 called wrongly.
@@ -60,7 +60,7 @@ func commands() []command {
 		{"explain", "[--config F] [--as group,…] [--jsonl] [SQL]", "how a statement is read and judged", runExplain},
 		{"policy", "test F", "run a policy file's own tests", runPolicy},
 		{"approvals", "list|show|approve|deny --config F …", "what waits for a person", runApprovals},
-		{"audit", "list|show|export|verify --config F …", "the log", runAudit},
+		{"audit", "list|show|replay|verify|proof|export --config F …", "the log", runAudit},
 		{"token", "--config F [--as SUBJECT]", "a token of the demo's own issuer", runToken},
 		{"version", "", "print the version", runVersion},
 	}

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"querywarden/audit/witnesstest"
 )
 
 func openTest(t testing.TB, path string, o Options) *Log {
@@ -155,7 +157,8 @@ func TestUpdate(t *testing.T) {
 }
 
 // TestAttacks gives each attack on the files the verdict that it must get:
-// from verification alone, and with a checkpoint that somebody has kept.
+// from verification alone, with a checkpoint that somebody has kept, and from a
+// witness once the gateway goes on.
 func TestAttacks(t *testing.T) {
 	resign := func(t *testing.T, path string) {
 		// The thief has the key and the program: entries are kept as they are,
@@ -176,33 +179,59 @@ func TestAttacks(t *testing.T) {
 		run(t, db, `DELETE FROM hashes`, `DELETE FROM checkpoints`)
 		rebuild(t, path, db, entries)
 	}
+	rewrite := func(t *testing.T, path string) {
+		run(t, open(t, path), `UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), '"ada"', '"bob"') AS BLOB), subject = 'bob' WHERE idx = 7`)
+		resign(t, path)
+	}
+	grow := func(t *testing.T, path string, n int) {
+		l := openTest(t, path, Options{})
+		fill(t, l, n)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, a := range []struct {
 		name         string
 		attack       func(t *testing.T, path string)
 		self, pinned bool // found
+		// beside says that the tree stands as it was signed and something else
+		// does not fit it: no witness can see that.
+		beside bool
 	}{
-		{"control", func(*testing.T, string) {}, false, false},
-		{"edit an entry", sqlAttack(`UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), 'allow', 'alloW') AS BLOB) WHERE idx = 7`), true, true},
-		{"edit a text", sqlAttack(`UPDATE blobs SET payload = 'select 8' WHERE idx = 7 AND name = 'sql'`), true, true},
-		{"edit a search column", sqlAttack(`UPDATE entries SET subject = 'eve' WHERE idx = 7`), true, true},
-		{"edit a hash", sqlAttack(`UPDATE hashes SET hash = zeroblob(32) WHERE idx = 9`), true, true},
-		{"delete an entry", sqlAttack(`DELETE FROM entries WHERE idx = 7`), true, true},
-		{"delete and renumber", sqlAttack(`DELETE FROM entries WHERE idx = 7; UPDATE entries SET idx = idx - 1 WHERE idx > 7`), true, true},
-		{"cut the end, leave the checkpoint", sqlAttack(`DELETE FROM entries WHERE idx >= 15`), true, true},
+		{"control", func(*testing.T, string) {}, false, false, false},
+		{"edit an entry", sqlAttack(`UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), 'allow', 'alloW') AS BLOB) WHERE idx = 7`), true, true, true},
+		{"edit a text", sqlAttack(`UPDATE blobs SET payload = 'select 8' WHERE idx = 7 AND name = 'sql'`), true, true, true},
+		{"edit a search column", sqlAttack(`UPDATE entries SET subject = 'eve' WHERE idx = 7`), true, true, true},
+		{"edit a hash", sqlAttack(`UPDATE hashes SET hash = zeroblob(32) WHERE idx = 9`), true, true, true},
+		{"delete an entry", sqlAttack(`DELETE FROM entries WHERE idx = 7`), true, true, true},
+		{"delete and renumber", sqlAttack(`DELETE FROM entries WHERE idx = 7; UPDATE entries SET idx = idx - 1 WHERE idx > 7`), true, true, false},
+		{"cut the end, leave the checkpoint", sqlAttack(`DELETE FROM entries WHERE idx >= 15`), true, true, false},
 		{"cut the end with its checkpoints", func(t *testing.T, path string) {
 			run(t, open(t, path), `DELETE FROM entries WHERE idx >= 15`, `DELETE FROM checkpoints WHERE size > 15`, `DELETE FROM blobs WHERE idx >= 15`, `DELETE FROM hashes WHERE idx >= 26`)
-		}, false, true},
-		{"swap two entries", sqlAttack(`UPDATE entries SET idx = -1 WHERE idx = 3; UPDATE entries SET idx = 3 WHERE idx = 4; UPDATE entries SET idx = 4 WHERE idx = -1`), true, true},
-		{"forge a checkpoint", sqlAttack(`UPDATE checkpoints SET note = CAST(replace(CAST(note AS TEXT), char(10) || '20' || char(10), char(10) || '20' || char(10) || 'x') AS BLOB) WHERE size = 20`), true, true},
-		{"steal the key, rewrite, sign again", func(t *testing.T, path string) {
-			run(t, open(t, path), `UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), '"ada"', '"bob"') AS BLOB), subject = 'bob' WHERE idx = 7`)
-			resign(t, path)
-		}, false, true},
+		}, false, true, false},
+		{"swap two entries", sqlAttack(`UPDATE entries SET idx = -1 WHERE idx = 3; UPDATE entries SET idx = 3 WHERE idx = 4; UPDATE entries SET idx = 4 WHERE idx = -1`), true, true, true},
+		{"forge a checkpoint", sqlAttack(`UPDATE checkpoints SET note = CAST(replace(CAST(note AS TEXT), char(10) || '20' || char(10), char(10) || '20' || char(10) || 'x') AS BLOB) WHERE size = 20`), true, true, false},
+		{"steal the key, rewrite, sign again", rewrite, false, true, false},
+		{"steal the key, rewrite, grow past the checkpoint", func(t *testing.T, path string) {
+			rewrite(t, path)
+			grow(t, path, 5)
+		}, false, true, false},
+		{"put an old copy back", func(t *testing.T, path string) { putBack(t, path) }, false, true, false},
+		{"put an old copy back and grow past the checkpoint", func(t *testing.T, path string) {
+			putBack(t, path)
+			grow(t, path, 15)
+		}, false, true, false},
+		{"two gateways, one key, both grow", func(t *testing.T, path string) {
+			putBack(t, path)
+			grow(t, path, 10)
+		}, false, true, false},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit.db")
 			l := openTest(t, path, Options{})
-			fill(t, l, 18)
+			fill(t, l, 10)
+			saveCopy(t, l, path)
+			fill(t, l, 8)
 			r, err := OpenReader(path)
 			if err != nil {
 				t.Fatal(err)
@@ -212,6 +241,19 @@ func TestAttacks(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.Close()
+			witness, err := witnesstest.New(readText(t, strings.TrimSuffix(path, ".db")+".vkey"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer witness.Close()
+			key, err := WitnessKey(witness.VKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			anchor := WitnessAnchor{URL: witness.URL, Key: key}
+			if err := tell(t, l, anchor); err != nil || witness.Seen() != 18 {
+				t.Fatal(err)
+			}
 			fill(t, l, 2)
 			l.Close()
 			a.attack(t, path)
@@ -221,8 +263,56 @@ func TestAttacks(t *testing.T) {
 			if report := verify(t, path, pinned); report.OK() == a.pinned {
 				t.Errorf("with a checkpoint: found %v, want %v: %+v", !report.OK(), a.pinned, report)
 			}
+			found := true
+			if l, err := Open(path, Options{}); err == nil {
+				fill(t, l, 1)
+				found = tell(t, l, anchor) != nil
+				l.Close()
+			}
+			if want := a.pinned && !a.beside; found != want {
+				t.Errorf("by a witness: found %v, want %v", found, want)
+			}
 		})
 	}
+}
+
+// tell tells an anchor of the newest checkpoint.
+func tell(t *testing.T, l *Log, a Anchor) error {
+	t.Helper()
+	tree, text, err := newestCheckpoint(t.Context(), l.db, l.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Send(t.Context(), &Head{Checkpoint: []byte(text), Tree: tree, log: l})
+}
+
+// saveCopy keeps a copy of the database beside it, putBack puts it back.
+func saveCopy(t *testing.T, l *Log, path string) {
+	t.Helper()
+	if _, err := l.db.Exec(`VACUUM INTO ?`, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func putBack(t *testing.T, path string) {
+	t.Helper()
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(path+".old", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readText(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func open(t *testing.T, path string) *sql.DB {

@@ -112,6 +112,7 @@ type Log struct {
 	closing chan struct{}
 	stopped chan struct{} // the writer has returned
 	failed  chan struct{} // closed when err is set
+	grown   chan struct{} // holds a word after a commit, for the anchors
 	err     error
 
 	size   int64 // entries; the writer's own
@@ -135,6 +136,7 @@ func Open(path string, options Options) (opened *Log, err error) {
 	l := &Log{
 		options: options, jobs: make(chan *job, 256),
 		closing: make(chan struct{}), stopped: make(chan struct{}), failed: make(chan struct{}),
+		grown: make(chan struct{}, 1),
 	}
 	defer func() {
 		if err != nil {
@@ -624,6 +626,12 @@ func (l *Log) commit(batch []*job) error {
 	if err != nil {
 		_, rollbackErr := l.conn.ExecContext(ctx, `ROLLBACK`)
 		return errors.Join(err, rollbackErr)
+	}
+	if tx.size > l.size {
+		select {
+		case l.grown <- struct{}{}:
+		default: // there is one already
+		}
 	}
 	l.size = tx.size
 	l.hashes.settle()

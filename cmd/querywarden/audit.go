@@ -27,7 +27,8 @@ type auditOptions struct {
 	last                   int
 	follow                 bool
 	format, output         string
-	checkpoint, tiles      string
+	checkpoint, witness    string
+	tiles                  string
 	proof, entry, key      string
 	evidence               string
 	sample                 int
@@ -66,6 +67,7 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	fs.StringVar(&o.format, "format", "jsonl", "of an export: jsonl, csv, ocsf or tiles")
 	fs.StringVar(&o.output, "o", "", "write to this `file` (tiles: folder)")
 	fs.StringVar(&o.checkpoint, "checkpoint", "", "verify: against a checkpoint kept in this `file`")
+	fs.StringVar(&o.witness, "witness", "", "verify: with the public key, in this `file`, of a witness that cosigns the log")
 	fs.StringVar(&o.tiles, "tiles", "", "verify: an exported `folder` of tiles instead of a log")
 	fs.StringVar(&o.proof, "proof", "", "verify: a proof in this `file` instead of a log")
 	fs.StringVar(&o.entry, "entry", "", "verify: the entry, in this `file`, that the proof is of")

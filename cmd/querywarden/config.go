@@ -13,6 +13,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"querywarden/audit"
 	"querywarden/internal/identity"
 	"querywarden/policy"
 )
@@ -25,6 +26,7 @@ type config struct {
 	Resource  string          `yaml:"resource"`
 	Data      string          `yaml:"data"`
 	HeadFile  string          `yaml:"head_file"`
+	Anchors   anchorsConfig   `yaml:"anchors"`
 	Policy    string          `yaml:"policy"`
 	Identity  identityConfig  `yaml:"identity"`
 	Stdio     *stdioConfig    `yaml:"stdio"`
@@ -76,6 +78,20 @@ type warehouseConfig struct {
 type approvalsConfig struct {
 	// Wait is how long request_approval holds a call before it says pending.
 	Wait duration `yaml:"wait"`
+}
+
+// anchorsConfig are the places outside of the data folder where checkpoints of
+// the log go.
+type anchorsConfig struct {
+	File    string `yaml:"file"`    // appended to
+	Webhook string `yaml:"webhook"` // posted to
+	Witness struct {
+		URL string `yaml:"url"`
+		Key string `yaml:"key"` // its public key, "name+hash+key"
+	} `yaml:"witness"`
+	// Every is how long it takes until something that was not taken is tried
+	// again.
+	Every duration `yaml:"every"`
 }
 
 // duration reads "30s" and "12h".
@@ -157,6 +173,12 @@ func (c *config) check() error {
 	if c.Approvals.Wait == 0 {
 		c.Approvals.Wait = duration(45 * time.Second)
 	}
+	if c.Anchors.Every == 0 {
+		c.Anchors.Every = duration(time.Minute)
+	}
+	if (c.Anchors.Witness.URL == "") != (c.Anchors.Witness.Key == "") {
+		return errors.New("anchors.witness: needs both url and key")
+	}
 	for i, issuer := range c.Identity.Issuers {
 		if issuer.URL == "" {
 			return fmt.Errorf("identity.issuers[%d]: url is missing", i)
@@ -175,6 +197,25 @@ func (c *config) path(p string) string {
 
 func (c *config) auditFile() string { return filepath.Join(c.path(c.Data), "audit.db") }
 func (c *config) socket() string    { return filepath.Join(c.path(c.Data), "admin.sock") }
+
+// anchors are where checkpoints of the log go.
+func (c *config) anchors() ([]audit.Anchor, error) {
+	var list []audit.Anchor
+	if c.Anchors.File != "" {
+		list = append(list, audit.FileAnchor{Path: c.path(c.Anchors.File)})
+	}
+	if c.Anchors.Webhook != "" {
+		list = append(list, audit.WebhookAnchor{URL: c.Anchors.Webhook})
+	}
+	if w := c.Anchors.Witness; w.URL != "" {
+		key, err := audit.WitnessKey(w.Key)
+		if err != nil {
+			return nil, fmt.Errorf("anchors.witness: %w", err)
+		}
+		list = append(list, audit.WitnessAnchor{URL: w.URL, Key: key})
+	}
+	return list, nil
+}
 
 // verifier makes the check of bearer tokens that the configuration asks for.
 func (c *config) verifier() (*identity.Verifier, error) {

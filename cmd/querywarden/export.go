@@ -106,7 +106,23 @@ func verifyLog(ctx context.Context, r *audit.Reader, o *auditOptions, _ string, 
 	if err != nil {
 		return err
 	}
-	return printReport(std.out, report)
+	if err := printReport(std.out, report); err != nil || o.witness == "" {
+		return err
+	}
+	text, err := os.ReadFile(o.witness)
+	if err != nil {
+		return fmt.Errorf("reading the witness's key: %w", err)
+	}
+	key, err := audit.WitnessKey(string(text))
+	if err != nil {
+		return err
+	}
+	seen, at, err := r.Witnessed(ctx, key)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "%s cosigned the first %d entries at %s: what came later could still have been cut off at the end.\n", key.Name(), seen.N, at.UTC().Format(time.RFC3339))
+	return nil
 }
 
 // pinned reads the checkpoint that somebody has kept, nil without.
@@ -190,7 +206,7 @@ func printReport(w io.Writer, r *audit.Report) error {
 			return nil
 		}
 		if r.Witnessed > 0 {
-			fmt.Fprintf(w, ", and a witness has seen the first %d.\n", r.Witnessed)
+			fmt.Fprintf(w, ".\nA cosignature of a witness over the first %d stands beside it; --witness checks that.\n", r.Witnessed)
 			return nil
 		}
 		fmt.Fprint(w, ".\nWithout a checkpoint of your own (--checkpoint) nobody can tell whether the end was cut off.\n")

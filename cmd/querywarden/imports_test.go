@@ -42,12 +42,13 @@ var edges = map[string][]string{
 }
 
 var outsiders = map[string]string{
-	"github.com/mark3labs/mcp-go":        "mcp",
-	"github.com/snowflakedb/gosnowflake": "internal/warehouse",
-	"github.com/duckdb/duckdb-go":        "internal/emulator",
-	"github.com/slack-go/slack":          "approvals/slack",
-	"github.com/coreos/go-oidc":          "internal/identity",
-	"modernc.org/sqlite":                 "audit",
+	"github.com/mark3labs/mcp-go":         "mcp",
+	"github.com/snowflakedb/gosnowflake":  "internal/warehouse",
+	"github.com/duckdb/duckdb-go":         "internal/emulator",
+	"github.com/slack-go/slack":           "approvals/slack",
+	"github.com/coreos/go-oidc":           "internal/identity",
+	"modernc.org/sqlite":                  "audit",
+	"github.com/transparency-dev/formats": "audit",
 }
 
 func TestImports(t *testing.T) {

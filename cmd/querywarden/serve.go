@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"querywarden/approvals"
@@ -38,6 +39,9 @@ type gateway struct {
 	server    *mcp.Server
 	policy    *policy.Policy
 	logger    *slog.Logger
+
+	anchored     sync.WaitGroup // the log's anchors are being told
+	stopAnchored context.CancelFunc
 }
 
 // openGateway opens what the configuration names, in the order of trust: the
@@ -59,6 +63,13 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if g.log, err = audit.Open(c.auditFile(), c.auditOptions()); err != nil {
 		return nil, hint(err, "nothing runs unrecorded: the gateway needs its audit log; is another gateway running on %s?", c.path(c.Data))
 	}
+	anchors, err := c.anchors()
+	if err != nil {
+		return nil, err
+	}
+	anchoring, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.stopAnchored = stop
+	g.anchored.Go(func() { g.log.KeepAnchored(anchoring, time.Duration(c.Anchors.Every), logger, anchors...) })
 	if g.approvals, err = approvals.Open(ctx, g.log, time.Now); err != nil {
 		return nil, err
 	}
@@ -119,6 +130,10 @@ func (g *gateway) close(ctx context.Context) error {
 	}
 	if g.emulator != nil {
 		errs = append(errs, g.emulator.Close())
+	}
+	if g.stopAnchored != nil {
+		g.stopAnchored()
+		g.anchored.Wait()
 	}
 	if g.log != nil {
 		errs = append(errs, g.log.Close())

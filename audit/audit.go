@@ -139,6 +139,7 @@ type Event struct {
 	SQL        string `json:"-"` // as sent
 	Runs       string `json:"-"` // as it runs, byte for byte: what a receipt is good for
 	Shown      string `json:"-"` // what is kept of Runs where that holds a secret; empty to keep it
+	Facts      string `json:"-"` // what policy was told of the statement, as JSON
 	Purpose    string `json:"-"` // asserted
 	PolicyText string `json:"-"`
 	ConfigText string `json:"-"`
@@ -169,7 +170,7 @@ func (b blob) digest() string {
 func (e *Event) texts() []blob {
 	var blobs []blob
 	for _, t := range []struct{ name, text string }{
-		{"sql", e.SQL}, {"runs", e.Kept()}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"config", e.ConfigText},
+		{"sql", e.SQL}, {"runs", e.Kept()}, {"facts", e.Facts}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"config", e.ConfigText},
 		{"reason", e.Reason}, {"problem", e.Problem},
 	} {
 		if t.text == "" {

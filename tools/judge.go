@@ -131,6 +131,7 @@ func (j *Judgement) deny(err error) {
 	if errors.As(err, &refusal) {
 		reason = refusal.Reason
 	}
+	j.Statement.Problems = append(slices.Clip(j.Statement.Problems), reason)
 	j.Decision.Verdict = policy.Deny
 	j.Decision.Reasons = append([]policy.Reason{reason}, j.Decision.Reasons...)
 	j.Runs = ""

@@ -3,6 +3,7 @@ package tools
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -77,6 +78,11 @@ func decisionEvent(tool string, call Call, j *Judgement, dryRun bool) audit.Even
 	e := callEvent(audit.KindDecision, tool, call)
 	e.DryRun = dryRun
 	describe(&e, j)
+	// With the facts whole, another policy can decide the same again. What
+	// cannot be encoded is left out, and is then told as missing.
+	if facts, err := json.Marshal(j.Statement); err == nil {
+		e.Facts = string(facts)
+	}
 	return e
 }
 
@@ -106,7 +112,8 @@ func describe(e *audit.Event, j *Judgement) {
 		e.Shown = j.Shown
 	}
 	e.Class, e.Command, e.Functions = j.Statement.Class.String(), j.Statement.Command, j.Statement.Functions
-	e.Verdict, e.Rules, e.Policy = j.Decision.Verdict.String(), j.Decision.Rules, j.Decision.Policy
+	r := ruling(j.Decision)
+	e.Verdict, e.Rules, e.Codes, e.Masks, e.Filters, e.Policy = r.Verdict, r.Rules, r.Codes, r.Masks, r.Filters, j.Decision.Policy
 	for _, a := range j.Statement.Accesses {
 		recorded := audit.Access{Class: a.Class.String(), Object: a.Object.String()}
 		for _, c := range a.Columns {
@@ -116,13 +123,6 @@ func describe(e *audit.Event, j *Judgement) {
 			recorded.Via = a.Via.String()
 		}
 		e.Accesses = append(e.Accesses, recorded)
-	}
-	e.Masks = maskNames(j.Decision.Masks)
-	for _, f := range j.Decision.Filters {
-		e.Filters = append(e.Filters, f.Object.String()+": "+f.Where)
-	}
-	for _, r := range j.Decision.Reasons {
-		e.Codes = append(e.Codes, string(r.Code))
 	}
 }
 
@@ -166,6 +166,14 @@ func objects(s policy.Statement) []string {
 	var names []string
 	for _, a := range s.Accesses {
 		names = append(names, a.Class.String()+" "+a.Object.String())
+	}
+	return names
+}
+
+func filterNames(filters []policy.RowFilter) []string {
+	var names []string
+	for _, f := range filters {
+		names = append(names, f.Object.String()+": "+f.Where)
 	}
 	return names
 }

@@ -26,6 +26,7 @@ var edges = map[string][]string{
 	"policy":                         {"policy/mask"},
 	"policy/mask":                    {},
 	"audit":                          {},
+	"audit/witnesstest":              {},
 	"approvals":                      {"audit", "policy"},
 	"approvals/slack":                {"approvals", "audit", "policy"},
 	"internal/identity":              {"policy"},
@@ -42,13 +43,13 @@ var edges = map[string][]string{
 }
 
 var outsiders = map[string]string{
-	"github.com/mark3labs/mcp-go":         "mcp",
-	"github.com/snowflakedb/gosnowflake":  "internal/warehouse",
-	"github.com/duckdb/duckdb-go":         "internal/emulator",
-	"github.com/slack-go/slack":           "approvals/slack",
-	"github.com/coreos/go-oidc":           "internal/identity",
-	"modernc.org/sqlite":                  "audit",
-	"github.com/transparency-dev/formats": "audit",
+	"github.com/mark3labs/mcp-go":        "mcp",
+	"github.com/snowflakedb/gosnowflake": "internal/warehouse",
+	"github.com/duckdb/duckdb-go":        "internal/emulator",
+	"github.com/slack-go/slack":          "approvals/slack",
+	"github.com/coreos/go-oidc":          "internal/identity",
+	"modernc.org/sqlite":                 "audit",
+	"golang.org/x/term":                  "cmd/querywarden",
 }
 
 func TestImports(t *testing.T) {

@@ -58,7 +58,7 @@ func commands() []command {
 		{"serve", "--config F", "MCP over streamable HTTP", runServe},
 		{"stdio", "--config F", "MCP over standard input and output", runStdio},
 		{"explain", "[--config F] [--as group,…] [--jsonl] [SQL]", "how a statement is read and judged", runExplain},
-		{"policy", "test F", "run a policy file's own tests", runPolicy},
+		{"policy", "test F | replay --policy F --config F", "run a policy file's own tests, or decide the past again", runPolicy},
 		{"approvals", "list|show|approve|deny --config F …", "what waits for a person", runApprovals},
 		{"audit", "list|show|replay|verify|proof|export --config F …", "the log", runAudit},
 		{"token", "--config F [--as SUBJECT]", "a token of the demo's own issuer", runToken},

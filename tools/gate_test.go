@@ -51,14 +51,24 @@ var testKey = sync.OnceValue(func() *rsa.PrivateKey {
 // newWorld has the policy of the example.
 func newWorld(t testing.TB, script string) *world {
 	t.Helper()
+	return newWorldOf(t, script, examplePolicy(t))
+}
+
+func examplePolicy(t testing.TB) *policy.Policy {
+	t.Helper()
 	p, err := policy.Parse(examples.Policy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newWorldOf(t, script, p)
+	return p
 }
 
 func newWorldOf(t testing.TB, script string, p *policy.Policy) *world {
+	t.Helper()
+	return newWorldWith(t, script, p, emulator.Options{})
+}
+
+func newWorldWith(t testing.TB, script string, p *policy.Policy, o emulator.Options) *world {
 	t.Helper()
 	w := &world{file: filepath.Join(t.TempDir(), "audit.db")}
 	must := func(err error) {
@@ -69,7 +79,7 @@ func newWorldOf(t testing.TB, script string, p *policy.Policy) *world {
 	}
 	ctx := context.Background()
 	var err error
-	w.account, err = emulator.Open("", emulator.Options{})
+	w.account, err = emulator.Open("", o)
 	must(err)
 	t.Cleanup(func() { w.account.Close() })
 	must(w.account.Exec(ctx, script))

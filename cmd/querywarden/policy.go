@@ -83,7 +83,11 @@ func replayPolicy(ctx context.Context, p *policy.Policy, o *auditOptions, std st
 		fmt.Fprintf(std.out, "\n%d  %s  %s  %s → %s\n", e.Index, e.Event.Time.Local().Format(time.DateTime), printable(who(e.Event.Caller)), was.Verdict, would.Verdict)
 		fmt.Fprintf(std.out, "  %s\n", ellipsis(oneLine(e.Texts["sql"]), 120))
 		if was.Verdict != would.Verdict {
-			fmt.Fprintf(std.out, "  because %s %s\n", strings.Join(would.Codes, ", "), strings.Join(would.Rules, ", "))
+			because := slices.Compact(slices.Concat(would.Rules, would.Codes))
+			fmt.Fprintf(std.out, "  because of %s\n", strings.Join(because, ", "))
+		}
+		if would.Verdict == policy.Deny.String() {
+			continue
 		}
 		compare(std.out, "mask", was.Masks, would.Masks)
 		compare(std.out, "filter", was.Filters, would.Filters)

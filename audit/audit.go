@@ -18,7 +18,9 @@
 //   - Long or sensitive texts (SQL, purposes, policies) stand outside the
 //     tree, in table blobs, each with 32 random bytes of salt. The entry holds
 //     HMAC-SHA256(salt, text) in hexadecimal. Erasing a blob with its salt
-//     leaves the tree whole and the digest useless.
+//     leaves the tree whole and the digest useless. Rows of answers, where
+//     policy keeps them, are among these texts, sealed with AES-256-GCM under
+//     a key of their own.
 //
 // # Promises
 //
@@ -58,6 +60,7 @@ const (
 	KindGap               Kind = "gap"                // it had not stopped as it should: what was under way then has no end here
 	KindPolicyLoaded      Kind = "policy_loaded"      // what decides from here on, whole
 	KindConfigLoaded      Kind = "config_loaded"      // the configuration file, whole
+	KindErased            Kind = "erased"             // texts are gone, by retention or because somebody wanted it
 	KindSignIn            Kind = "sign_in"            // a token was seen for the first time
 	KindRefused           Kind = "refused"            // tokens that do not count
 	KindSessionStart      Kind = "session_start"      // a client opened an MCP session
@@ -102,6 +105,9 @@ type Event struct {
 	Remote  string    `json:"remote,omitempty"` // the peer's address
 	Count   int64     `json:"count,omitempty"`  // how often it happened, where more than once
 
+	From *int64 `json:"from,omitempty"` // the first of several entries
+	To   *int64 `json:"to,omitempty"`   // and the last
+
 	Conversation string `json:"conversation,omitempty"` // asserted by the client
 
 	Class     string   `json:"class,omitempty"`
@@ -145,6 +151,7 @@ type Event struct {
 	ConfigText string `json:"-"`
 	Reason     string `json:"-"` // of a vote
 	Problem    string `json:"-"` // what is wrong with a call
+	Answer     string `json:"-"` // rows as returned, where policy keeps them; sealed before they are stored
 }
 
 // maxEntry is what a tile of C2SP tlog-tiles can hold, in bytes.
@@ -167,11 +174,11 @@ func (b blob) digest() string {
 }
 
 // texts are the event's blobs by name.
-func (e *Event) texts() []blob {
+func (e *Event) texts(rows string) []blob {
 	var blobs []blob
 	for _, t := range []struct{ name, text string }{
 		{"sql", e.SQL}, {"runs", e.Kept()}, {"facts", e.Facts}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"config", e.ConfigText},
-		{"reason", e.Reason}, {"problem", e.Problem},
+		{"reason", e.Reason}, {"problem", e.Problem}, {"rows", rows},
 	} {
 		if t.text == "" {
 			continue
@@ -191,10 +198,10 @@ func (e *Event) Kept() string {
 	return e.Runs
 }
 
-// encode makes the entry and its blobs.
-func (e *Event) encode() ([]byte, []blob, error) {
+// encode makes the entry and its blobs; rows are those of the answer, sealed.
+func (e *Event) encode(rows string) ([]byte, []blob, error) {
 	e.Time = e.Time.UTC().Truncate(time.Microsecond)
-	blobs := e.texts()
+	blobs := e.texts(rows)
 	if len(blobs) > 0 {
 		e.Blobs = make(map[string]string, len(blobs))
 		for _, b := range blobs {

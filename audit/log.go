@@ -28,6 +28,9 @@ type Options struct {
 	// newest checkpoint. A log that is behind it is refused at the next start.
 	// No head file is kept if it is empty.
 	HeadFile string
+	// RowsKey seals the rows of answers that policy keeps, 32 bytes. Without it
+	// an event with rows is refused.
+	RowsKey []byte
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -635,6 +638,12 @@ func (l *Log) commit(batch []*job) error {
 	}
 	l.size = tx.size
 	l.hashes.settle()
+	if tx.flush {
+		// Readers may be in the way; then the next flush, or the last close, does it.
+		if _, err := l.conn.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+			return err
+		}
+	}
 	if l.options.HeadFile != "" && tx.note != nil {
 		return writeFile(l.options.HeadFile, string(tx.note), 0o644)
 	}
@@ -683,6 +692,9 @@ type Tx struct {
 	// tree: they go in together at its end.
 	entries []pending
 	hashes  []tlog.Hash
+	// flush says that something was erased, which the write-ahead log still
+	// holds.
+	flush bool
 }
 
 // pending is an entry on its way into its table.
@@ -718,7 +730,14 @@ func (tx *Tx) QueryRow(query string, args ...any) *sql.Row {
 // warehouse is only ever handed what Append or Update returned.
 func (tx *Tx) Append(e Event) (Receipt, error) {
 	e.Time = tx.log.options.Now()
-	entry, blobs, err := e.encode()
+	rows := ""
+	if e.Answer != "" {
+		var err error
+		if rows, err = sealRows(tx.log.options.RowsKey, tx.log.origin, e.Answer); err != nil {
+			return Receipt{}, err
+		}
+	}
+	entry, blobs, err := e.encode(rows)
 	if err != nil {
 		return Receipt{}, err
 	}

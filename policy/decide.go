@@ -32,6 +32,7 @@ type rule struct {
 	verdict    Verdict
 	limits     Limits // zero: the policy's
 	approval   *Approval
+	keepRows   bool
 }
 
 // A maskRule masks columns, by pattern or label, unless the caller is selected.
@@ -374,6 +375,7 @@ func (j *judgement) conclude(d *Decision) {
 	}
 	for _, r := range passing {
 		d.Limits = d.Limits.within(r.limits)
+		d.KeepRows = d.KeepRows || r.keepRows
 	}
 }
 

@@ -220,6 +220,7 @@ func (d *decoder) rule(n ast.Node, before []rule) rule {
 		field{"verdict", func(n ast.Node) { r.verdict = Verdict(d.name(n, "verdict", verdictNames[:])) }},
 		field{"limits", func(n ast.Node) { r.limits = d.limits(n) }},
 		field{"approvers", func(n ast.Node) { r.approval = d.approvers(n) }},
+		field{"keep_rows", func(n ast.Node) { r.keepRows = d.flag(n, "keep_rows") }},
 	)
 	may := slices.Contains(r.classes[:], true)
 	on := r.everything || len(r.on) > 0
@@ -233,6 +234,8 @@ func (d *decoder) rule(n ast.Node, before []rule) rule {
 		d.fail(n, "the rule %q: approvers go with verdict ask, and only with it", r.name)
 	case r.verdict == Deny && r.limits != Limits{}:
 		d.fail(n, "the rule %q denies: there is nothing to limit", r.name)
+	case r.verdict == Deny && r.keepRows:
+		d.fail(n, "the rule %q denies: there are no rows to keep", r.name)
 	}
 	return r
 }
@@ -306,16 +309,20 @@ func (d *decoder) approvers(n ast.Node) *Approval {
 		field{"quorum", func(n ast.Node) { a.Quorum = int(d.integer(n, "quorum", 1, maxQuorum)) }},
 		field{"decide_within", func(n ast.Node) { a.DecideWithin = d.duration(n, "decide_within", minDecide, maxDecide) }},
 		field{"run_within", func(n ast.Node) { a.RunWithin = d.duration(n, "run_within", minRun, maxRun) }},
-		field{"reason", func(n ast.Node) {
-			if flag, ok := n.(*ast.BoolNode); ok {
-				a.NeedReason = flag.Value
-				return
-			}
-			d.fail(n, "reason must be true or false")
-		}},
+		field{"reason", func(n ast.Node) { a.NeedReason = d.flag(n, "reason") }},
 	)
 	slices.Sort(a.Groups)
 	return a
+}
+
+// flag reads true or false.
+func (d *decoder) flag(n ast.Node, what string) bool {
+	flag, ok := n.(*ast.BoolNode)
+	if !ok {
+		d.fail(n, "%s must be true or false", what)
+		return false
+	}
+	return flag.Value
 }
 
 func (d *decoder) detectors(n ast.Node) []string {

@@ -371,6 +371,8 @@ type Decision struct {
 	Limits  Limits       `json:"limits"`
 	// Approval is set when the verdict is [Ask].
 	Approval *Approval `json:"approval,omitempty"`
+	// KeepRows says that the log keeps the rows of the answer, sealed.
+	KeepRows bool `json:"keep_rows,omitempty"`
 	// Detectors are the names of the detectors that act on the answer.
 	Detectors []string `json:"detectors,omitempty"`
 	// Policy is the version that decided: the hash of the policy file.

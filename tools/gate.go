@@ -33,6 +33,8 @@ type Config struct {
 
 	// ApprovalWait is how long request_approval holds a call; 45 s if zero.
 	ApprovalWait time.Duration
+	// Retention says how long the log's texts stay; for ever if zero.
+	Retention audit.Retention
 	// CatalogAge is how old the catalog may grow; 5 minutes if zero.
 	CatalogAge time.Duration
 	Logger     *slog.Logger
@@ -83,6 +85,7 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.stop = stop
 	g.stopped.Go(func() { g.keepFresh(background) })
+	g.stopped.Go(func() { g.retain(background) })
 	return g, nil
 }
 
@@ -153,6 +156,28 @@ func (g *Gate) keepFresh(ctx context.Context) {
 			if err := g.Refresh(ctx); err != nil && ctx.Err() == nil {
 				g.config.Logger.Error("refreshing the catalog", "err", err)
 			}
+		}
+	}
+}
+
+// retainEvery is how often the gate looks for texts that are too old.
+const retainEvery = 10 * time.Minute
+
+// retain erases what the log need not keep any longer.
+func (g *Gate) retain(ctx context.Context) {
+	if g.config.Retention == (audit.Retention{}) {
+		return
+	}
+	tick := time.NewTicker(retainEvery)
+	defer tick.Stop()
+	for {
+		if err := g.config.Log.Retain(ctx, g.config.Retention); err != nil && ctx.Err() == nil {
+			g.config.Logger.Error("erasing what is too old", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }

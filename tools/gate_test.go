@@ -29,6 +29,8 @@ import (
 
 // A world is a gate with all its parts, each the real one, over the demo's
 // data.
+var rowsKey = make([]byte, 32)
+
 type world struct {
 	config    tools.Config
 	gate      *tools.Gate
@@ -90,7 +92,7 @@ func newWorldWith(t testing.TB, script string, p *policy.Policy, o emulator.Opti
 	must(err)
 	port, err := strconv.Atoi(portText)
 	must(err)
-	w.log, err = audit.Open(w.file, audit.Options{})
+	w.log, err = audit.Open(w.file, audit.Options{RowsKey: rowsKey})
 	must(err)
 	t.Cleanup(func() { w.log.Close() })
 	w.approvals, err = approvals.Open(ctx, w.log, time.Now)

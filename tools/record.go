@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -142,6 +143,9 @@ func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r
 	}
 	e.Rows, e.Bytes, e.Truncated, e.Redacted = int64(len(r.rows)), r.bytes, r.truncated, r.found
 	e.Result = hex.EncodeToString(r.digest[:])
+	if j.Decision.KeepRows {
+		e.Answer = string(bytes.Join(asBytes(r.rows), []byte("\n")))
+	}
 	for _, c := range r.columns {
 		name := c.Name
 		if c.Masked != "" {
@@ -150,6 +154,14 @@ func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r
 		e.Columns = append(e.Columns, name)
 	}
 	return e
+}
+
+func asBytes(rows []json.RawMessage) [][]byte {
+	out := make([][]byte, len(rows))
+	for i, r := range rows {
+		out[i] = r
+	}
+	return out
 }
 
 // errorClass is what the log keeps of an error: the warehouse's own words may

@@ -62,3 +62,38 @@ func TestRedecide(t *testing.T) {
 		t.Errorf("without facts: %v", err)
 	}
 }
+
+// TestKeptRows: the log keeps the rows of an answer where a rule says so, as the
+// agent saw them, and nowhere else.
+func TestKeptRows(t *testing.T) {
+	p, err := policy.Parse([]byte(strings.Replace(lineagePolicy, "    verdict: allow", "    verdict: allow\n    keep_rows: true", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keep := range []bool{true, false} {
+		w := newWorld(t, emulator.DemoScript())
+		if keep {
+			w = newWorldOf(t, emulator.DemoScript(), p)
+		}
+		a := w.query("select id, ssn from customers order by id limit 2")
+		if a.Status != tools.Completed {
+			t.Fatalf("%+v", a.Answer)
+		}
+		outcome := w.entries(t, audit.KindOutcome)[0]
+		if _, kept := outcome.Texts["rows"]; kept != keep {
+			t.Errorf("keep_rows %v, and rows are kept: %v", keep, kept)
+		}
+		if !keep {
+			continue
+		}
+		r, err := audit.OpenReader(w.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		rows, err := r.OpenRows(rowsKey, outcome)
+		if want := "[1,\"***\"]\n[2,\"***\"]"; err != nil || rows != want {
+			t.Errorf("kept %q, %v, want %q", rows, err, want)
+		}
+	}
+}

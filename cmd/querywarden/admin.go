@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"time"
 
 	"querywarden/approvals"
+	"querywarden/audit"
 	"querywarden/policy"
 )
 
@@ -25,6 +27,7 @@ import (
 //	GET  /approvals/{id}     one request
 //	POST /approvals/{id}     {"approve": bool, "reason": "…"}
 //	POST /explain            how a statement would be judged
+//	POST /erase              {"caller": …, "reason": "…"}: texts of the log go
 
 // listenAdmin opens the socket. A socket that nobody answers on is left over
 // from a crash: the log's lock has already made sure that this gateway is the
@@ -108,7 +111,39 @@ func (g *gateway) adminHandler() http.Handler {
 		}
 		answerAdmin(w, g.explain(q.Caller, q.SQL), nil)
 	})
+	mux.HandleFunc("POST /erase", func(w http.ResponseWriter, r *http.Request) {
+		var e erasure
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&e); err != nil {
+			answerAdmin(w, nil, fmt.Errorf("reading what to erase: %w", err))
+			return
+		}
+		by, err := hostVoter(r.Context(), nil)
+		if err != nil {
+			answerAdmin(w, nil, err)
+			return
+		}
+		n, err := g.log.Erase(r.Context(), e.of(&audit.Caller{Issuer: by.Issuer, Subject: by.Subject}))
+		answerAdmin(w, n, err)
+	})
 	return mux
+}
+
+// erasure is what is to be erased, as the command line sends it.
+type erasure struct {
+	Since   time.Time `json:"since"`
+	Until   time.Time `json:"until"`
+	Subject string    `json:"subject"`
+	Email   string    `json:"email"`
+	Session string    `json:"session"`
+	Texts   []string  `json:"texts"`
+	Reason  string    `json:"reason"`
+}
+
+func (e erasure) of(by *audit.Caller) audit.Erasure {
+	return audit.Erasure{
+		Filter: audit.Filter{Since: e.Since, Until: e.Until, Subject: e.Subject, Email: e.Email, Session: e.Session},
+		Texts:  e.Texts, Reason: e.Reason, By: by,
+	}
 }
 
 func answerAdmin(w http.ResponseWriter, v any, err error) {

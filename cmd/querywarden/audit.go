@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +34,7 @@ type auditOptions struct {
 	proof, entry, key      string
 	evidence               string
 	sample                 int
+	texts, reason          string
 	seed                   int64
 }
 
@@ -75,18 +78,23 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	fs.StringVar(&o.evidence, "evidence", "", "export: a `folder` for an auditor, with a sample and its proofs")
 	fs.IntVar(&o.sample, "sample", 25, "evidence: how many statements to draw")
 	fs.Int64Var(&o.seed, "seed", 1, "evidence: what decides which; name it to draw the same again")
+	fs.StringVar(&o.texts, "texts", "", "erase: only these `texts`, comma-separated: sql, runs, facts, purpose, reason, problem, rows")
+	fs.StringVar(&o.reason, "reason", "", "erase: why, for the record")
 	rest, err := parseFlags(fs, args)
 	if err != nil {
 		return err
 	}
-	var names []string
+	if len(rest) == 1 && rest[0] == "erase" {
+		return erase(ctx, &o, std)
+	}
+	names := []string{"erase"}
 	for _, v := range auditVerbs {
 		names = append(names, v.name)
 	}
 	if len(rest) == 0 {
 		return usagef("audit needs a verb: %s", strings.Join(names, ", "))
 	}
-	i := slices.Index(names, rest[0])
+	i := slices.Index(names, rest[0]) - 1
 	if i < 0 {
 		return usagef("audit has no verb %q: %s", rest[0], strings.Join(names, ", "))
 	}
@@ -111,6 +119,28 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	return verb.run(ctx, r, &o, argument, std)
 }
 
+// erase has the running gateway erase texts, since it alone writes its log.
+func erase(ctx context.Context, o *auditOptions, std streams) error {
+	if o.reason == "" {
+		return usagef("audit erase needs --reason: it is recorded")
+	}
+	if o.kind != "" || o.table != "" || o.verdict != "" || o.last != 0 {
+		return usagef("audit erase chooses by --since, --until, --caller and --session")
+	}
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	f := o.filter()
+	e := erasure{Since: f.Since, Until: f.Until, Subject: f.Subject, Email: f.Email, Session: f.Session, Texts: splitList(o.texts), Reason: o.reason}
+	var n int64
+	if err := (adminClient{socket: c.socket()}).call(ctx, http.MethodPost, "/erase", e, &n); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "%s erased; their digests stay, and so does a record of this\n", plural(n, "text"))
+	return nil
+}
+
 // open opens the log that the flags name.
 func (o *auditOptions) open() (*audit.Reader, error) {
 	path := o.db
@@ -122,6 +152,23 @@ func (o *auditOptions) open() (*audit.Reader, error) {
 		path = c.auditFile()
 	}
 	return audit.OpenReader(path)
+}
+
+// rowsKey is the key of kept rows, nil where there is none to be had.
+func (o *auditOptions) rowsKey() []byte {
+	file := filepath.Join(filepath.Dir(o.db), "rows.key")
+	if o.db == "" {
+		c, err := loadConfig(o.config)
+		if err != nil {
+			return nil
+		}
+		file = c.rowsKey()
+	}
+	key, err := os.ReadFile(file)
+	if err != nil {
+		return nil // then the rows stay sealed, which is what is said
+	}
+	return key
 }
 
 // filter is what the flags choose.

@@ -32,6 +32,7 @@ type config struct {
 	Stdio     *stdioConfig    `yaml:"stdio"`
 	Warehouse warehouseConfig `yaml:"warehouse"`
 	Approvals approvalsConfig `yaml:"approvals"`
+	Retention retentionConfig `yaml:"retention"`
 
 	dir  string // the folder of the file
 	text string // the file itself, for the record; it names secrets and holds none
@@ -78,6 +79,12 @@ type warehouseConfig struct {
 type approvalsConfig struct {
 	// Wait is how long request_approval holds a call before it says pending.
 	Wait duration `yaml:"wait"`
+}
+
+// retentionConfig says how long the log keeps texts; their digests stay.
+type retentionConfig struct {
+	Texts duration `yaml:"texts"` // statements, purposes, reasons
+	Rows  duration `yaml:"rows"`  // of answers, where policy keeps them
 }
 
 // anchorsConfig are the places outside of the data folder where checkpoints of
@@ -179,6 +186,9 @@ func (c *config) check() error {
 	if (c.Anchors.Witness.URL == "") != (c.Anchors.Witness.Key == "") {
 		return errors.New("anchors.witness: needs both url and key")
 	}
+	if c.Retention.Texts < 0 || c.Retention.Rows < 0 {
+		return errors.New("retention: a duration cannot be negative")
+	}
 	for i, issuer := range c.Identity.Issuers {
 		if issuer.URL == "" {
 			return fmt.Errorf("identity.issuers[%d]: url is missing", i)
@@ -196,6 +206,7 @@ func (c *config) path(p string) string {
 }
 
 func (c *config) auditFile() string { return filepath.Join(c.path(c.Data), "audit.db") }
+func (c *config) rowsKey() string   { return filepath.Join(c.path(c.Data), "rows.key") }
 func (c *config) socket() string    { return filepath.Join(c.path(c.Data), "admin.sock") }
 
 // anchors are where checkpoints of the log go.

@@ -14,7 +14,7 @@ import (
 
 // replay tells a session as a person would: who came, what was asked, what was
 // decided, who was asked, what ran, and what the agent saw of it.
-func replay(ctx context.Context, r *audit.Reader, _ *auditOptions, session string, std streams) error {
+func replay(ctx context.Context, r *audit.Reader, o *auditOptions, session string, std streams) error {
 	if index, err := number(session); err == nil { // of one of its entries
 		e, err := r.Entry(ctx, index)
 		if err != nil {
@@ -53,6 +53,16 @@ func replay(ctx context.Context, r *audit.Reader, _ *auditOptions, session strin
 		}
 	}
 	s := &story{w: std.out, outcomes: map[int64]*audit.Entry{}}
+	s.rows = func(e *audit.Entry) string {
+		if _, kept := e.Texts["rows"]; !kept {
+			return s.text(e, "rows")
+		}
+		rows, err := r.OpenRows(o.rowsKey(), e)
+		if err != nil {
+			return "(sealed; " + err.Error() + ")"
+		}
+		return rows
+	}
 	for _, e := range entries {
 		if e.Event.Kind == audit.KindOutcome && e.Event.Of != nil {
 			s.outcomes[*e.Event.Of] = e
@@ -70,6 +80,7 @@ func replay(ctx context.Context, r *audit.Reader, _ *auditOptions, session strin
 type story struct {
 	w        io.Writer
 	outcomes map[int64]*audit.Entry // by the entry that they are the end of
+	rows     func(*audit.Entry) string
 	steps    int
 	err      error
 }
@@ -208,7 +219,7 @@ func (s *story) statement(e *audit.Entry) {
 	}
 	s.line("columns", strings.Join(o.Columns, ", "))
 	s.line("saw", fmt.Sprintf("%s, after %s", saw, took.Round(time.Millisecond)))
-	s.line("rows", s.text(outcome, "rows"))
+	s.line("rows", s.rows(outcome))
 	s.line("query id", o.QueryID)
 }
 

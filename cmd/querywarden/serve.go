@@ -60,7 +60,11 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if err != nil {
 		return nil, fmt.Errorf("reading identity configuration: %w", err)
 	}
-	if g.log, err = audit.Open(c.auditFile(), c.auditOptions()); err != nil {
+	options, err := c.auditOptions()
+	if err != nil {
+		return nil, err
+	}
+	if g.log, err = audit.Open(c.auditFile(), options); err != nil {
 		return nil, hint(err, "nothing runs unrecorded: the gateway needs its audit log; is another gateway running on %s?", c.path(c.Data))
 	}
 	anchors, err := c.anchors()
@@ -95,6 +99,7 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		Version:      version(),
 		ConfigText:   c.text,
 		ApprovalWait: time.Duration(c.Approvals.Wait),
+		Retention:    audit.Retention{Texts: time.Duration(c.Retention.Texts), Rows: time.Duration(c.Retention.Rows)},
 		Logger:       logger,
 	})
 	if err != nil {
@@ -252,8 +257,15 @@ func secretFile(file string) ([]byte, error) {
 }
 
 // auditOptions are shared by all commands that open the log.
-func (c *config) auditOptions() audit.Options {
-	return audit.Options{HeadFile: c.path(c.HeadFile)}
+func (c *config) auditOptions() (audit.Options, error) {
+	if err := os.MkdirAll(c.path(c.Data), 0o700); err != nil {
+		return audit.Options{}, fmt.Errorf("making the data folder: %w", err)
+	}
+	key, err := secretFile(c.rowsKey())
+	if err != nil {
+		return audit.Options{}, err
+	}
+	return audit.Options{HeadFile: c.path(c.HeadFile), RowsKey: key}, nil
 }
 
 func newLogger(std streams) *slog.Logger {

@@ -56,6 +56,7 @@ type Filter struct {
 type Reader struct {
 	db       *sql.DB
 	verifier note.Verifier
+	vkey     string // its text
 }
 
 // OpenReader opens a log for reading. The public key is read from NAME.vkey.
@@ -85,7 +86,7 @@ func OpenReader(path string) (*Reader, error) {
 	if v != strconv.Itoa(version) {
 		return nil, errors.Join(fmt.Errorf("opening log: %s has version %s, this program reads version %d; a gateway that opens it brings it there", path, v, version), db.Close())
 	}
-	return &Reader{db, verifier}, nil
+	return &Reader{db, verifier, strings.TrimSpace(string(text))}, nil
 }
 
 // Origin is the log's name.

@@ -21,6 +21,14 @@ import (
 // export never looks like a whole one.
 func export(ctx context.Context, r *audit.Reader, o *auditOptions, _ string, std streams) (err error) {
 	f := o.filter()
+	if o.evidence != "" {
+		e, err := r.ExportEvidence(ctx, o.evidence, audit.EvidenceOptions{From: f.Since, To: f.Until, Sample: o.sample, Seed: o.seed})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "%s: %s, %d drawn with seed %d; begin with index.html\n", o.evidence, plural(int64(e.Population), "statement"), len(e.Sample), e.Seed)
+		return nil
+	}
 	w := std.out
 	write, ok := map[string]func(context.Context, io.Writer, audit.Filter) error{"jsonl": r.ExportJSONL, "csv": r.ExportCSV}[o.format]
 	switch {

@@ -75,6 +75,14 @@ const (
 	KindApprovalChanged   Kind = "approval_changed"   // a request changed its state
 )
 
+// Kinds are all kinds of event.
+func Kinds() []Kind {
+	return []Kind{
+		KindStart, KindStop, KindGap, KindPolicyLoaded, KindConfigLoaded, KindErased, KindSignIn, KindRefused, KindSessionStart, KindSessionEnd,
+		KindCatalogRead, KindToolCall, KindDecision, KindExecution, KindOutcome, KindApprovalRequested, KindApprovalVoted, KindApprovalChanged,
+	}
+}
+
 // A Caller is who asked.
 type Caller struct {
 	Issuer  string   `json:"issuer,omitempty"`

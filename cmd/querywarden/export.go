@@ -30,7 +30,7 @@ func export(ctx context.Context, r *audit.Reader, o *auditOptions, _ string, std
 		return nil
 	}
 	w := std.out
-	write, ok := map[string]func(context.Context, io.Writer, audit.Filter) error{"jsonl": r.ExportJSONL, "csv": r.ExportCSV}[o.format]
+	write, ok := map[string]func(context.Context, io.Writer, audit.Filter) error{"jsonl": r.ExportJSONL, "csv": r.ExportCSV, "ocsf": r.ExportOCSF}[o.format]
 	switch {
 	case o.format == "tiles" && o.output == "":
 		return usagef("export --format tiles needs a folder: -o DIR")

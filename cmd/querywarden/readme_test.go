@@ -11,6 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"querywarden/examples"
 	"querywarden/internal/snowsql/parser"
 	"querywarden/policy"
 )
@@ -56,7 +57,7 @@ func TestReadme(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	configs, policies := 0, 0
+	configs, parts, policies := 0, 0, 0
 	for _, b := range blocks(t, readme, "yaml") {
 		if strings.HasPrefix(b, "version:") {
 			policies++
@@ -65,7 +66,12 @@ func TestReadme(t *testing.T) {
 			}
 			continue
 		}
-		configs++
+		if !strings.Contains(b, "data:") { // part of one
+			parts++
+			b = string(examples.Config) + "\n" + b
+		} else {
+			configs++
+		}
 		var c config
 		if err := yaml.UnmarshalWithOptions([]byte(b), &c, yaml.DisallowUnknownField()); err != nil {
 			t.Errorf("the configuration: %v", err)
@@ -73,8 +79,8 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the configuration: %v", err)
 		}
 	}
-	if configs != 1 || policies != 1 {
-		t.Errorf("%d configurations and %d policies", configs, policies)
+	if configs != 1 || parts != 1 || policies != 1 {
+		t.Errorf("%d configurations, %d parts and %d policies", configs, parts, policies)
 	}
 	// Every command of ours that it shows is one that there is.
 	known := map[string]bool{}

@@ -89,7 +89,7 @@ func plural(kind string) string {
 // docs.snowflake.com/en/sql-reference/snowflake-db-classes
 func (p *parser) objectKind() string {
 	if p.at("SNOWFLAKE") && p.peek().Kind == token.Dot {
-		return p.objectName().Fold()
+		return p.className()
 	}
 	m := p.mark()
 	var best mark
@@ -120,6 +120,19 @@ func (p *parser) objectKind() string {
 	}
 	p.reset(best)
 	return kind
+}
+
+// className reads the name of one of Snowflake's classes. It is printed as a
+// word, so no part of it may need quotes.
+func (p *parser) className() string {
+	name := p.identifier().Fold()
+	for p.accept(token.Dot) {
+		if p.tok.Kind != token.Ident {
+			p.expected("the name of a class")
+		}
+		name += "." + p.identifier().Fold()
+	}
+	return name
 }
 
 // kindAhead reports whether a kind and then a name stand here, rather than a

@@ -62,20 +62,9 @@ func (l *Log) Erase(ctx context.Context, e Erasure) (erased int64, err error) {
 // eraseSome erases the texts of one batch.
 func (l *Log) eraseSome(ctx context.Context, e Erasure, where string, args []any, marks string, texts []any, names []string) (n int64, err error) {
 	err = l.Update(ctx, func(tx *Tx) error {
-		rows, err := tx.Query(`SELECT DISTINCT b.idx FROM blobs b JOIN (SELECT idx FROM entries`+where+`) e ON e.idx = b.idx WHERE b.name IN (`+marks+`) ORDER BY b.idx LIMIT ?`,
+		list, err := tx.integers(`SELECT DISTINCT b.idx FROM blobs b JOIN (SELECT idx FROM entries`+where+`) e ON e.idx = b.idx WHERE b.name IN (`+marks+`) ORDER BY b.idx LIMIT ?`,
 			append(append(append([]any{}, args...), texts...), eraseBatch)...)
-		if err != nil {
-			return err
-		}
-		var list []int64
-		for rows.Next() {
-			var index int64
-			if err := rows.Scan(&index); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			list = append(list, index)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(list) == 0 {
+		if err != nil || len(list) == 0 {
 			return err
 		}
 		for _, index := range list {
@@ -94,6 +83,24 @@ func (l *Log) eraseSome(ctx context.Context, e Erasure, where string, args []any
 		return err
 	})
 	return n, err
+}
+
+// integers reads a column of whole numbers.
+func (tx *Tx) integers(query string, args ...any) ([]int64, error) {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []int64
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+	}
+	return list, rows.Err()
 }
 
 // Retention says how long texts stay. Zero keeps them.

@@ -30,6 +30,23 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// TestEditDistance: up to 64 bytes count, and neighbours that changed places are
+// one mistake.
+func TestEditDistance(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"ab", "ba", 1}, {"xab", "xba", 1}, {"abc", "acb", 1}, {"allow", "alow", 1}, {"deny", "dney", 1},
+		{long, long, 0}, {long, long[1:], 1}, {long[1:], long, 1}, {long + "a", long + "a", 64}, {"a", long + "a", 64}, {long + "a", "a", 64},
+	} {
+		if got := editDistance(c.a, c.b); got != c.want {
+			t.Errorf("%q, %q: %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}
+
 // TestBounds: what a policy file may say at most and at least, and one beyond.
 func TestBounds(t *testing.T) {
 	const head = "version: 1\nrules:\n  - {name: r, who: everyone, may: [read], on: [\"a.b.c\"], verdict: %s}\n%s\n"
@@ -48,6 +65,9 @@ func TestBounds(t *testing.T) {
 		ask("decide_within: 1m"): true, ask("decide_within: 59s"): false, ask("decide_within: 168h"): true, ask("decide_within: 168h1s"): false,
 		ask("run_within: 1m"): true, ask("run_within: 59s"): false, ask("run_within: 24h"): true, ask("run_within: 24h1s"): false,
 		ask("reason: true"): true, ask("reason: 1"): false,
+		strings.Replace(fmt.Sprintf(head, "allow", ""), "everyone", "{groups: [g], users: [a@b.example]}", 1): true,
+		strings.Replace(fmt.Sprintf(head, "allow", ""), "everyone", "{groups: [g], kinds: [ci]}", 1):          true,
+		strings.Replace(fmt.Sprintf(head, "allow", ""), "everyone", "{users: [a@b.example], kinds: [ci]}", 1): true,
 		kinds("person"): true, kinds("agent"): true, kinds("ci"): true, kinds("unknown"): false,
 	} {
 		if _, err := Parse([]byte(text)); (err == nil) != ok {

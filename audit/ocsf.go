@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -187,8 +188,9 @@ func ocsfControl(o ocsfObject, v Event) {
 		o["disposition"] = "waits for approval"
 	case len(v.Masks) > 0, len(v.Filters) > 0, len(v.Redacted) > 0:
 		action, disposition = 4, 11 // modified, corrected
-	default:
+	case v.Verdict == "allow", v.Kind == KindExecution, v.Kind == KindOutcome, v.Kind == KindSignIn, v.Kind == KindToolCall:
 		action, disposition = 1, 1 // allowed
+	default: // unknown: nothing was judged, or in a word that this does not know
 	}
 	o["action_id"], o["disposition_id"] = action, disposition
 	if v.Policy != "" {
@@ -250,7 +252,7 @@ func ocsfUser(c *Caller) ocsfObject {
 func ocsfEndpoint(v Event) ocsfObject {
 	host, port, err := net.SplitHostPort(v.Remote)
 	if err != nil {
-		return ocsfObject{"name": "querywarden", "uid": or(v.Session, "gateway")}
+		return ocsfObject{"name": "querywarden", "uid": cmp.Or(v.Session, "gateway")}
 	}
 	e := ocsfObject{"ip": host}
 	if n, err := strconv.Atoi(port); err == nil {
@@ -259,17 +261,10 @@ func ocsfEndpoint(v Event) ocsfObject {
 	return e
 }
 
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
 // ocsfStatement fills in what a Datastore Activity has.
 func ocsfStatement(o ocsfObject, e *Entry) {
 	v := e.Event
-	query := ocsfObject{"query_string": or(e.Texts["runs"], or(e.Texts["sql"], "not in this entry"))}
+	query := ocsfObject{"query_string": cmp.Or(e.Texts["runs"], cmp.Or(e.Texts["sql"], "not in this entry"))}
 	if v.QueryID != "" {
 		query["uid"] = v.QueryID
 	}

@@ -256,7 +256,8 @@ func secretFile(file string) ([]byte, error) {
 	return secret, nil
 }
 
-// auditOptions are shared by all commands that open the log.
+// auditOptions are how the gateway opens its log. The key of kept rows is made
+// where there is none.
 func (c *config) auditOptions() (audit.Options, error) {
 	if err := os.MkdirAll(c.path(c.Data), 0o700); err != nil {
 		return audit.Options{}, fmt.Errorf("making the data folder: %w", err)

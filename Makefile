@@ -9,7 +9,7 @@ FUZZTIME ?= 20000x
 # Pinned: a linter that changes under a project changes the project.
 GOLANGCI  = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all build static test race vet lint fuzz bench demo tour
+.PHONY: all build static test race vet lint fuzz nightly bench demo tour
 
 all: build test lint
 
@@ -38,6 +38,11 @@ fuzz:
 	    echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 	  done; \
 	done
+
+# 100,000 statements made at random, each in two worlds that differ in what is
+# masked; a new seed each night.
+nightly:
+	$(GO) test -timeout 2h -v -run '^TestWorldsNightly$$' ./internal/snowsql/rewrite -nightly 100000 -seed $$(date +%Y%m%d)
 
 # Ratios against a named floor measured in the same run; see each benchmark.
 bench:

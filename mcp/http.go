@@ -121,9 +121,15 @@ func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "the request could not be read")
 		return
 	}
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, request{caller: caller, session: session, signIn: signIn, writer: w}))
+	splice := &splicer{w: w}
+	defer func() {
+		if err := splice.close(); err != nil {
+			s.logger.Error("closing an answer", "err", err)
+		}
+	}()
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, request{caller: caller, session: session, signIn: signIn, writer: w, splice: splice}))
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	s.stream.ServeHTTP(w, r)
+	s.stream.ServeHTTP(splicedResponse{w, splice}, r)
 }
 
 // authenticate returns the caller of a request's token, and the name of its

@@ -207,6 +207,7 @@ type request struct {
 	session string              // verified session id, or empty
 	signIn  string              // names what is done with one token, or over one pair of streams
 	writer  http.ResponseWriter // nil over stdio
+	splice  *splicer            // what the response is written through
 }
 
 type requestKey struct{}

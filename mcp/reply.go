@@ -22,8 +22,15 @@ type reply struct {
 	text       string
 }
 
-// result is the reply in the protocol's words.
-func (r reply) result() *mcp.CallToolResult {
+// result is the reply in the protocol's words. Rows that are not in memory
+// come into the message when it is written, through s.
+func (r reply) result(s *splicer) *mcp.CallToolResult {
+	if a, ok := r.structured.(tools.QueryAnswer); ok && a.Rows.Spooled() && s != nil {
+		r.structured = struct {
+			tools.QueryAnswer
+			Rows string `json:"rows"` // in the place of the answer's own
+		}{a, s.leave(a.Rows)}
+	}
 	structured, err := json.Marshal(r.structured)
 	if err != nil {
 		// Only rows can be invalid, and only if the gate is broken.
@@ -109,15 +116,18 @@ func queryReply(a tools.QueryAnswer) reply {
 	return reply{status: a.Status, structured: a, text: b.String()}
 }
 
-func writeRows(b *strings.Builder, rows []json.RawMessage) {
-	left := textLimit
-	for i, row := range rows {
+func writeRows(b *strings.Builder, rows *tools.Rows) {
+	left, written := textLimit, int64(0)
+	for _, row := range rows.First() {
 		if left -= len(row) + 1; left < 0 {
-			fmt.Fprintf(b, "%d more rows are in the structured content of this answer. If you cannot see it, ask for fewer rows or columns.\n", len(rows)-i)
-			return
+			break
 		}
 		b.Write(row)
 		b.WriteByte('\n')
+		written++
+	}
+	if written < rows.Len() {
+		fmt.Fprintf(b, "%d more rows are in the structured content of this answer. If you cannot see it, ask for fewer rows or columns.\n", rows.Len()-written)
 	}
 }
 

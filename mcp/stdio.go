@@ -27,18 +27,20 @@ var errLineTooLong = errors.New("a message is larger than the limit")
 func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer, caller policy.Caller) (err error) {
 	stdio := server.NewStdioServer(s.mcp)
 	stdio.SetErrorLogger(slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn))
-	r := request{caller: caller, signIn: rand.Text()[:22]}
+	splice := &splicer{w: out}
+	r := request{caller: caller, signIn: rand.Text()[:22], splice: splice}
 	c := tools.Call{Caller: caller, Session: r.signIn}
 	if err := s.gate.SignedIn(ctx, c, "stdio"); err != nil {
 		return fmt.Errorf("serving stdio: %w", err)
 	}
 	stdio.SetContextFunc(func(ctx context.Context) context.Context { return context.WithValue(ctx, requestKey{}, r) })
 	defer func() {
+		err = errors.Join(err, splice.close())
 		if e := s.gate.SessionEnded(context.WithoutCancel(ctx), c); e != nil {
 			err = errors.Join(err, fmt.Errorf("serving stdio: %w", e))
 		}
 	}()
-	err = stdio.Listen(ctx, &limitedLines{in: in, limit: s.config.MaxBody}, out)
+	err = stdio.Listen(ctx, &limitedLines{in: in, limit: s.config.MaxBody}, splice)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("serving stdio: %w", err)
 	}

@@ -152,26 +152,27 @@ const lastProgress = 5 * time.Millisecond
 // goes wrong is an answer that a model can read.
 func (s *Server) handler(t tool, check checker) server.ToolHandlerFunc {
 	return func(ctx context.Context, req mcp.CallToolRequest) (result *mcp.CallToolResult, err error) {
+		splice := requestFrom(ctx).splice
 		defer func() {
 			if p := recover(); p != nil {
 				s.logger.Error("a tool panicked", "tool", t.name, "panic", p, "stack", string(debug.Stack()))
-				result, err = broken(t).result(), nil
+				result, err = broken(t).result(splice), nil
 			}
 		}()
 		args, problem := check.arguments(req.Params.RawArguments)
 		if problem != "" {
-			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, problem)).result(), nil
+			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, problem)).result(splice), nil
 		}
 		progress, sent := s.progress(ctx, req)
 		r, err := t.call(ctx, s.call(ctx, req), args, progress)
 		if err != nil {
 			s.logger.Error("an argument passed its schema and not its type", "tool", t.name, "err", err)
-			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, "The arguments do not fit this tool's input schema.")).result(), nil
+			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, "The arguments do not fit this tool's input schema.")).result(splice), nil
 		}
 		if sent() {
 			time.Sleep(lastProgress)
 		}
-		return r.result(), nil
+		return r.result(splice), nil
 	}
 }
 

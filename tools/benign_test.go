@@ -80,7 +80,7 @@ func compareAnswers(t *testing.T, sql string, got, want tools.QueryAnswer) {
 	}
 	rows := func(a tools.QueryAnswer) []string {
 		var out []string
-		for _, text := range a.Rows {
+		for _, text := range a.Rows.First() {
 			var cells []json.RawMessage
 			if err := json.Unmarshal(text, &cells); err != nil {
 				t.Fatal(err)

@@ -39,15 +39,16 @@ func (g *Gate) collect(rows *warehouse.Rows, j *Judgement, res *result) error {
 	// The digest is keyed by the gate's secret: the rows of a small answer
 	// could be guessed from a bare one.
 	digest := hmac.New(sha256.New, g.config.MaskKey)
+	res.rows = NewRows(g.config.Spool)
 	var buf []byte
 	for rows.Next() {
-		if j.Returns && int64(len(res.rows)) >= j.MaxRows {
+		if j.Returns && res.rows.Len() >= j.MaxRows {
 			res.truncated = true
 			break
 		}
 		buf = appendRow(buf[:0], rows, look)
 		if res.bytes+int64(len(buf)) > j.Decision.Limits.Bytes {
-			if len(res.rows) == 0 {
+			if res.rows.Len() == 0 {
 				return errRowTooLarge
 			}
 			res.truncated = true
@@ -55,9 +56,14 @@ func (g *Gate) collect(rows *warehouse.Rows, j *Judgement, res *result) error {
 		}
 		res.bytes += int64(len(buf))
 		digest.Write(buf)
-		res.rows = append(res.rows, json.RawMessage(append([]byte(nil), buf...)))
+		if err := res.rows.Add(buf); err != nil {
+			return err
+		}
 	}
 	if err := rows.Err(); err != nil && !res.truncated {
+		return err
+	}
+	if err := res.rows.Done(); err != nil {
 		return err
 	}
 	digest.Sum(res.digest[:0])

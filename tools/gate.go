@@ -35,6 +35,9 @@ type Config struct {
 	ApprovalWait time.Duration
 	// Retention says how long the log's texts stay; for ever if zero.
 	Retention audit.Retention
+	// Spool is the folder for what does not fit into memory of a long answer;
+	// the one for temporary files if empty.
+	Spool string
 	// CatalogAge is how old the catalog may grow; 5 minutes if zero.
 	CatalogAge time.Duration
 	Logger     *slog.Logger

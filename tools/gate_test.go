@@ -88,6 +88,20 @@ func newWorldWith(t testing.TB, script string, p *policy.Policy, o emulator.Opti
 	must(w.account.AddUser("GATE", &testKey().PublicKey, "GATE_ROLE"))
 	addr, err := w.account.Start("127.0.0.1:0")
 	must(err)
+	w.open(t, addr, p)
+	return w
+}
+
+// open opens a gate over the account at addr.
+func (w *world) open(t testing.TB, addr string, p *policy.Policy) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := context.Background()
 	host, portText, err := net.SplitHostPort(addr)
 	must(err)
 	port, err := strconv.Atoi(portText)
@@ -111,7 +125,6 @@ func newWorldWith(t testing.TB, script string, p *policy.Policy, o emulator.Opti
 	w.gate, err = tools.Open(ctx, w.config)
 	must(err)
 	t.Cleanup(func() { w.gate.Close(ctx) })
-	return w
 }
 
 var ada = tools.Call{Caller: policy.Caller{Issuer: "idp", Subject: "ada", Email: "ada@example.com", Groups: []string{"analysts"}, Kind: policy.Agent}}

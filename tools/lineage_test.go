@@ -48,7 +48,7 @@ func TestCopies(t *testing.T) {
 	if raw.Status != tools.Completed || raw.RowCount != 1 {
 		t.Fatalf("%+v", raw.Answer)
 	}
-	secrets := strings.Split(strings.Trim(string(raw.Rows[0]), `[]`), ",")
+	secrets := strings.Split(strings.Trim(string(raw.Rows.First()[0]), `[]`), ",")
 	for _, c := range []struct {
 		name, read string
 		by         []string

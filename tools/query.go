@@ -2,7 +2,6 @@ package tools
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,7 +72,7 @@ func maskedColumns(j *Judgement) []Column {
 // run sends a recorded statement to the warehouse and reads its answer under
 // the decision's limits, steps 7 to 9 of the way of a statement. The outcome is
 // durable before anything is returned; if it cannot be recorded, the rows are
-// withheld although the statement ran.
+// withheld although the statement ran. The caller closes the answer's rows.
 func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, receipt audit.Receipt) QueryAnswer {
 	started := time.Now()
 	var res result
@@ -85,8 +84,18 @@ func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, re
 		res = g.execute(ctx, j, receipt)
 	}
 	res.duration = time.Since(started)
-	if _, err := g.config.Log.Append(ctx, outcomeEvent(tool, call, j, receipt, res)); err != nil {
-		return QueryAnswer{Answer: g.unavailable(err)}
+	outcome, err := outcomeEvent(tool, call, j, receipt, res)
+	if err == nil {
+		_, err = g.config.Log.Append(ctx, outcome)
+	}
+	if err != nil {
+		return QueryAnswer{Answer: g.unavailable(errors.Join(err, res.rows.Close()))}
+	}
+	if res.err != nil {
+		// Some rows may have come before it went wrong.
+		if err := res.rows.Close(); err != nil {
+			g.config.Logger.Error("closing an answer", "err", err)
+		}
 	}
 	if res.err == nil && changesCatalog(j.Statement.Class) {
 		for _, o := range j.ends {
@@ -117,7 +126,7 @@ func changesCatalog(c policy.Class) bool {
 // A result is what came back, ready to be recorded and then returned.
 type result struct {
 	columns   []Column
-	rows      []json.RawMessage
+	rows      *Rows
 	bytes     int64
 	truncated bool
 	found     map[string]int64 // detector → values it hid
@@ -156,7 +165,7 @@ func (r *result) answer(j *Judgement, ref string) QueryAnswer {
 		return a
 	}
 	a.Status, a.Code = Completed, CodeCompleted
-	a.Columns, a.Rows, a.RowCount, a.Truncated = r.columns, r.rows, int64(len(r.rows)), r.truncated
+	a.Columns, a.Rows, a.RowCount, a.Truncated = r.columns, r.rows, r.rows.Len(), r.truncated
 	for _, n := range r.found {
 		a.Redacted += n
 	}
@@ -197,6 +206,9 @@ func caveat(j *Judgement) string {
 func failure(err error) Answer {
 	if errors.Is(err, errRowTooLarge) {
 		return Answer{Status: Failed, Code: CodeTooMuchData, Message: "A single row is larger than the limit on the answer.", Next: "Select fewer columns or shorten the long ones."}
+	}
+	if errors.Is(err, errSpool) {
+		return Answer{Status: Failed, Code: CodeUnavailable, Message: "The gateway has no room for so long an answer.", Next: "Select fewer rows or columns, and tell the gateway's operator."}
 	}
 	var werr *warehouse.Error
 	if !errors.As(err, &werr) {

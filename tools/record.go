@@ -1,7 +1,6 @@
 package tools
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -129,7 +128,7 @@ func describe(e *audit.Event, j *Judgement) {
 
 // outcomeEvent records how a statement ended. It names the record that let it
 // run.
-func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r result) audit.Event {
+func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r result) (audit.Event, error) {
 	e := callEvent(audit.KindOutcome, tool, call)
 	e.Purpose = ""
 	of := receipt.Index()
@@ -139,12 +138,15 @@ func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r
 	e.Status = string(Completed)
 	if r.err != nil {
 		e.Status, e.Error = string(Failed), errorClass(r.err)
-		return e
+		return e, nil
 	}
-	e.Rows, e.Bytes, e.Truncated, e.Redacted = int64(len(r.rows)), r.bytes, r.truncated, r.found
+	e.Rows, e.Bytes, e.Truncated, e.Redacted = r.rows.Len(), r.bytes, r.truncated, r.found
 	e.Result = hex.EncodeToString(r.digest[:])
 	if j.Decision.KeepRows {
-		e.Answer = string(bytes.Join(asBytes(r.rows), []byte("\n")))
+		var err error
+		if e.Answer, err = r.rows.lines(); err != nil {
+			return audit.Event{}, fmt.Errorf("keeping rows: %w", err)
+		}
 	}
 	for _, c := range r.columns {
 		name := c.Name
@@ -153,15 +155,7 @@ func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r
 		}
 		e.Columns = append(e.Columns, name)
 	}
-	return e
-}
-
-func asBytes(rows []json.RawMessage) [][]byte {
-	out := make([][]byte, len(rows))
-	for i, r := range rows {
-		out[i] = r
-	}
-	return out
+	return e, nil
 }
 
 // errorClass is what the log keeps of an error: the warehouse's own words may

@@ -7,7 +7,6 @@
 package tools
 
 import (
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -93,17 +92,17 @@ type Column struct {
 
 // QueryAnswer is the output of the query tool. Rows holds a JSON array a row,
 // in the order of Columns. Decimals and integers beyond what a double can hold
-// exactly are strings.
+// exactly are strings. Whoever gets an answer closes its Rows.
 type QueryAnswer struct {
 	Answer
-	Columns   []Column          `json:"columns,omitempty"`
-	Rows      []json.RawMessage `json:"rows,omitempty"`
-	RowCount  int64             `json:"row_count"`
-	Truncated bool              `json:"truncated,omitempty"` // the limit cut the answer
-	Redacted  int64             `json:"redacted,omitempty"`  // values that detectors hid
-	QueryID   string            `json:"query_id,omitempty"`  // the warehouse's
-	Statement string            `json:"statement,omitempty"` // dry run: what would run
-	Approval  *ApprovalInfo     `json:"approval,omitempty"`
+	Columns   []Column      `json:"columns,omitempty"`
+	Rows      *Rows         `json:"rows,omitempty"`
+	RowCount  int64         `json:"row_count"`
+	Truncated bool          `json:"truncated,omitempty"` // the limit cut the answer
+	Redacted  int64         `json:"redacted,omitempty"`  // values that detectors hid
+	QueryID   string        `json:"query_id,omitempty"`  // the warehouse's
+	Statement string        `json:"statement,omitempty"` // dry run: what would run
+	Approval  *ApprovalInfo `json:"approval,omitempty"`
 }
 
 // ApprovalInfo is what a requester may know of its request.

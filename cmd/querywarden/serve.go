@@ -100,6 +100,7 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		ConfigText:   c.text,
 		ApprovalWait: time.Duration(c.Approvals.Wait),
 		Retention:    audit.Retention{Texts: time.Duration(c.Retention.Texts), Rows: time.Duration(c.Retention.Rows)},
+		Spool:        c.path(c.Data),
 		Logger:       logger,
 	})
 	if err != nil {

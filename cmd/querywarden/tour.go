@@ -117,11 +117,11 @@ func (t *tour) ask(ctx context.Context, sql, purpose string) (tools.QueryAnswer,
 // cellOf returns a value of an answer as text.
 func cellOf(a tools.QueryAnswer, row int, column string) string {
 	for i, c := range a.Columns {
-		if c.Name != column || row >= len(a.Rows) {
+		if c.Name != column || row >= len(a.Rows.First()) {
 			continue
 		}
 		var cells []any
-		if err := json.Unmarshal(a.Rows[row], &cells); err != nil || i >= len(cells) {
+		if err := json.Unmarshal(a.Rows.First()[row], &cells); err != nil || i >= len(cells) {
 			return ""
 		}
 		return fmt.Sprint(cells[i])
@@ -156,8 +156,8 @@ GROUP BY ALL ORDER BY revenue DESC LIMIT 5`, "Who are our five best customers?")
 	if err != nil {
 		return err
 	}
-	hidden := len(a.Rows) == 5
-	for i := range a.Rows {
+	hidden := a.Rows.Len() == 5
+	for i := range a.Rows.First() {
 		hidden = hidden && strings.HasPrefix(cellOf(a, i, "EMAIL"), "***@") && strings.HasPrefix(cellOf(a, i, "PHONE"), "***") && len(cellOf(a, i, "NAME")) == 64
 	}
 	t.check(a.Status == tools.Completed && hidden, "five customers, told apart but unnamed, with the revenue as it is")

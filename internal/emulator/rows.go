@@ -41,8 +41,11 @@ const (
 type result struct {
 	typeID  int
 	columns []column
-	rows    []byte // JSON arrays of strings and nulls, with commas between
-	count   int
+	rows    []byte // JSON arrays of strings and nulls, with commas between: of the part being written
+	part    int    // rows of that part
+	first   []byte // the first part, once there is another
+	chunks  []chunk
+	count   int // rows in all
 	binds   int
 	ids     string // of the children of several statements
 	types   string
@@ -102,10 +105,11 @@ func (r *result) add(row []*string) {
 }
 
 func (r *result) begin() {
-	if r.count > 0 {
+	if r.part > 0 {
 		r.rows = append(r.rows, ',')
 	}
 	r.rows = append(r.rows, '[')
+	r.part++
 	r.count++
 }
 
@@ -121,7 +125,12 @@ func (r *result) cell(i int, text []byte) {
 	r.rows = appendJSONString(r.rows, text)
 }
 
-func (r *result) end() { r.rows = append(r.rows, ']') }
+func (r *result) end() {
+	r.rows = append(r.rows, ']')
+	if r.first == nil && len(r.rows) >= firstSize || len(r.rows) >= chunkSize {
+		r.cut()
+	}
+}
 
 // appendJSONString writes text between quotes; bytes that are not UTF-8 become
 // the replacement character.

@@ -33,6 +33,7 @@ func (e *Emulator) newServer() *http.Server {
 	mux.HandleFunc("POST /queries/v1/query-request", e.queryRequest)
 	mux.HandleFunc("POST /queries/v1/abort-request", e.abortRequest)
 	mux.HandleFunc("GET /queries/{id}/result", e.queryResult)
+	mux.HandleFunc("GET /results/{name}", e.fetchChunk)
 	mux.HandleFunc("GET /monitoring/queries/{id}", e.monitoring)
 	mux.HandleFunc("POST /telemetry/send", func(w http.ResponseWriter, r *http.Request) { replyData(w, "Log Received") })
 	return &http.Server{
@@ -124,6 +125,8 @@ type queryRequest struct {
 	DescribeOnly bool               `json:"describeOnly"`
 	Parameters   map[string]any     `json:"parameters"`
 	Bindings     map[string]binding `json:"bindings"`
+
+	base string // the address that the client knows the account by
 }
 
 // queryRequest starts a statement, or finds the one that an earlier request
@@ -138,6 +141,7 @@ func (e *Emulator) queryRequest(w http.ResponseWriter, r *http.Request) {
 	if !readBody(w, r, &request) {
 		return
 	}
+	request.base = "http://" + r.Host
 	q, err := s.start(r.URL.Query().Get("requestId"), &request)
 	if err != nil {
 		replyError(w, "390111", "Session no longer exists. New login required to access the service.")

@@ -55,6 +55,7 @@ type query struct {
 	requestID string
 	text      string
 	tag       string
+	base      string // of the addresses that its reply gives out
 	started   time.Time
 	cancel    context.CancelFunc
 	done      chan struct{}
@@ -63,6 +64,8 @@ type query struct {
 	rows  int
 	err   error
 	reply []byte
+	// chunks are the rows that are not in the reply; guarded by Emulator.mu.
+	chunks []chunk
 }
 
 func (e *Emulator) newSession(ctx context.Context, u *user) (*session, error) {
@@ -171,7 +174,7 @@ func (s *session) start(requestID string, request *queryRequest) (*query, error)
 	}
 	ctx, cancel := context.WithCancel(e.life)
 	q := &query{
-		session: s, id: newQueryID(), requestID: requestID, text: request.SQLText,
+		session: s, id: newQueryID(), requestID: requestID, text: request.SQLText, base: request.base,
 		started: time.Now(), cancel: cancel, done: make(chan struct{}),
 	}
 	if requestID == "" {
@@ -309,7 +312,7 @@ func (s *session) runAll(ctx context.Context, parent *query, source string, stmt
 			return nil, err
 		}
 		q := &query{
-			session: s, id: newQueryID(), text: source[stmt.Pos():stmt.End()], tag: parent.tag,
+			session: s, id: newQueryID(), text: source[stmt.Pos():stmt.End()], tag: parent.tag, base: parent.base,
 			started: started, cancel: func() {}, done: make(chan struct{}),
 		}
 		q.requestID = q.id
@@ -352,6 +355,10 @@ func (q *query) resultReply(r *result) ([]byte, error) {
 	if columns == nil {
 		columns = []column{}
 	}
+	rows, chunks := r.parts()
+	q.session.emulator.mu.Lock()
+	q.chunks = chunks
+	q.session.emulator.mu.Unlock()
 	data := map[string]any{
 		"parameters":         s.parameterList(),
 		"rowtype":            columns,
@@ -370,6 +377,9 @@ func (q *query) resultReply(r *result) ([]byte, error) {
 		"version":            1,
 		"queryResultFormat":  "json",
 	}
+	if chunks != nil {
+		data["chunks"], data["chunkHeaders"] = describeChunks(q.base, chunks), map[string]string{}
+	}
 	if r.ids != "" {
 		data["resultIds"], data["resultTypes"] = r.ids, r.types
 	}
@@ -378,9 +388,9 @@ func (q *query) resultReply(r *result) ([]byte, error) {
 		return nil, fmt.Errorf("writing a reply: %w", err)
 	}
 	// The rows are JSON already: they are not encoded a second time.
-	reply := make([]byte, 0, len(head)+len(r.rows)+100)
+	reply := make([]byte, 0, len(head)+len(rows)+100)
 	reply = append(reply, `{"data":{"rowset":[`...)
-	reply = append(reply, r.rows...)
+	reply = append(reply, rows...)
 	reply = append(reply, `],`...)
 	reply = append(reply, head[1:]...)
 	return append(reply, `,"code":null,"message":null,"success":true}`...), nil

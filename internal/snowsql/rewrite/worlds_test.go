@@ -3,12 +3,16 @@
 package rewrite_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +25,10 @@ import (
 
 var (
 	statements = flag.Int("statements", 2000, "how many statements TestWorldsGenerated makes")
+	from       = flag.Int("from", 0, "how many of them it passes over")
+	trace      = flag.Bool("trace", false, "whether it prints each before it is run")
 	seed       = flag.Uint64("seed", 1, "what it makes them from")
+	nightly    = flag.Int("nightly", 0, "how many statements TestWorldsNightly makes, in processes of 5,000")
 )
 
 // Two worlds hold the same rows but for what is masked or filtered away. A
@@ -386,14 +393,20 @@ func TestWorldsGenerated(t *testing.T) {
 	g := &grammar{Rand: rand.New(rand.NewPCG(*seed, 2)), depth: 2}
 	judged, ran := 0, 0
 	refused := map[policy.Code]int{}
-	for range n {
+	for i := range n {
 		text := g.statement()
+		if i < *from {
+			continue
+		}
 		duck, code := judgeWorld(t, text, ast.DuckDB)
 		if code != policy.CodeAllowed {
 			refused[code]++
 			continue
 		}
 		judged++
+		if *trace {
+			fmt.Fprintf(os.Stderr, "trace %d %s\n", i, text)
+		}
 		if agree(t, ws, text, duck) {
 			ran++
 		}
@@ -401,8 +414,51 @@ func TestWorldsGenerated(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d statements, %d allowed, %d answered; refused: %v", n, judged, ran, refused)
-	if ran < n/20 {
-		t.Errorf("only %d of %d statements were answered: the generator proves nothing", ran, n)
+	t.Logf("%d statements, %d allowed, %d answered; refused: %v", n-*from, judged, ran, refused)
+	if ran < (n-*from)/20 {
+		t.Errorf("only %d of %d statements were answered: the generator proves nothing", ran, n-*from)
+	}
+}
+
+// batch is how many statements a process of TestWorldsNightly makes.
+const batch = 5000
+
+// TestWorldsNightly is TestWorldsGenerated at length, in processes of its own:
+// some statements make DuckDB itself crash. Each is told, and the next process
+// goes on behind it.
+func TestWorldsNightly(t *testing.T) {
+	if *nightly == 0 {
+		t.Skip("the long run: -nightly 100000")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	crashes := 0
+	for made := 0; made < *nightly; made += batch {
+		for first := 0; first < batch; {
+			cmd := exec.Command(self, "-test.run=^TestWorldsGenerated$", "-test.v", "-trace",
+				"-statements", strconv.Itoa(batch), "-from", strconv.Itoa(first), "-seed", strconv.FormatUint(*seed+uint64(made/batch), 10))
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				break
+			}
+			at := bytes.LastIndex(out, []byte("\ntrace "))
+			if at < 0 || !bytes.Contains(out, []byte("\nSIGSEGV")) || bytes.Contains(out, []byte("--- FAIL")) {
+				t.Fatalf("seed %d, from %d: %v\n%s", *seed+uint64(made/batch), first, err, out)
+			}
+			line, _, _ := bytes.Cut(out[at+1:], []byte("\n"))
+			var last int
+			if _, err := fmt.Sscanf(string(line), "trace %d", &last); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("DuckDB crashed: %s", line)
+			crashes++
+			first = last + 1
+		}
+	}
+	t.Logf("%d statements, of which DuckDB crashed on %d", *nightly, crashes)
+	if crashes > *nightly/5000 {
+		t.Errorf("DuckDB crashed on %d statements, which were not compared", crashes)
 	}
 }

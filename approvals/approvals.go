@@ -75,6 +75,7 @@ type Binding struct {
 	Requester policy.Identity  `json:"requester"`
 	Behind    *policy.Identity `json:"behind,omitempty"`
 	Objects   []string         `json:"objects"`
+	Versions  []string         `json:"versions"` // of the objects, in the catalog; empty where there is none
 	Masks     []string         `json:"masks"`
 	Limits    policy.Limits    `json:"limits"`
 	Policy    string           `json:"policy"`

@@ -128,6 +128,7 @@ type Event struct {
 	Rules     []string `json:"rules,omitempty"`
 	Codes     []string `json:"codes,omitempty"`
 	Policy    string   `json:"policy,omitempty"`
+	Catalog   string   `json:"catalog,omitempty"` // version of the catalog that names were resolved against
 	DryRun    bool     `json:"dry_run,omitempty"`
 
 	Approval string  `json:"approval,omitempty"`

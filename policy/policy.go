@@ -253,6 +253,9 @@ type Table struct {
 	Definition string
 	Secure     bool
 	Comment    string
+	// Created is when it was made, in the account's words: what was dropped
+	// and made again is another.
+	Created string
 }
 
 // An Access is one thing that a statement does to one object.

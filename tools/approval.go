@@ -83,6 +83,7 @@ func (g *Gate) binding(call Call, j *Judgement) approvals.Binding {
 		Requester: call.Caller.Identity(),
 		Behind:    call.Caller.Behind,
 		Objects:   objects(j.Statement),
+		Versions:  j.Versions,
 		Masks:     maskNames(j.Decision.Masks),
 		Limits:    j.Decision.Limits,
 		Policy:    j.Decision.Policy,
@@ -188,9 +189,23 @@ func info(r approvals.Request) *ApprovalInfo {
 // runApproved decides everything again, with today's policy and catalog, and
 // runs the statement only if what would run now is what was approved.
 func (g *Gate) runApproved(ctx context.Context, call Call, request approvals.Request, ref string) QueryAnswer {
+	if err := g.Refresh(ctx); err != nil {
+		g.config.Logger.Error("refreshing the catalog before an approved statement", "err", err)
+		a := failure(err)
+		a.Audit = ref
+		return QueryAnswer{Answer: a, Approval: info(request)}
+	}
 	j := g.judge(call.Caller, request.Sent, 0)
 	digest := g.binding(call, j).Digest()
 	if j.Denied() || digest != request.Digest {
+		// Another call may have run it since, which has changed the tables.
+		now, err := g.config.Approvals.Get(ctx, request.ID)
+		if err != nil {
+			return QueryAnswer{Answer: g.unavailable(err)}
+		}
+		if now.State != approvals.Approved {
+			return closed(now, ref)
+		}
 		stale, err := g.config.Log.Append(ctx, staleEvent(call, j, request.ID))
 		if err != nil {
 			return QueryAnswer{Answer: g.unavailable(err)}

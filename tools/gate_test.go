@@ -367,6 +367,28 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestRemade proves that an approval is for the table that was there, not for
+// its name.
+func TestRemade(t *testing.T) {
+	for name, change := range map[string]string{
+		"dropped and made again": "drop table retail.staging.import_2024_old; create table retail.staging.import_2024_old (id number, email varchar)",
+		"altered":                "alter table retail.staging.import_2024_old add column later varchar",
+	} {
+		w := newWorld(t, emulator.DemoScript())
+		a := w.gate.RequestApproval(t.Context(), ada, tools.ApprovalRequest{SQL: "drop table staging.import_2024_old", Reason: "unused"}, nil)
+		owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}}
+		if _, err := w.approvals.Vote(t.Context(), a.Approval.ID, owner, true, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.account.Exec(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.gate.CheckApproval(t.Context(), ada, tools.CheckRequest{ID: a.Approval.ID}, nil); got.Code != tools.CodeApprovalStale {
+			t.Errorf("%s: %+v", name, got.Answer)
+		}
+	}
+}
+
 // TestRecord proves that an answered question is on record with what was asked,
 // what ran, and what came back, and that the account's tag points to it.
 func TestRecord(t *testing.T) {

@@ -40,6 +40,11 @@ type Judgement struct {
 	Returns bool
 	// MaxRows is how many rows the answer may have.
 	MaxRows int64
+	// Catalog is the version of the catalog that names were resolved against,
+	// Versions those of the objects that the statement accesses, where a
+	// person is asked about them.
+	Catalog  string
+	Versions []string
 
 	missing string          // a table that there is not
 	copies  []note          // what the statement copies
@@ -60,7 +65,7 @@ func (j *Judgement) Reason() policy.Reason {
 // Judge judges a statement for a caller. maxRows bounds the answer below the
 // policy's own limit; 0 leaves that limit alone.
 func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.Time) *Judgement {
-	out := &Judgement{SQL: sql}
+	out := &Judgement{SQL: sql, Catalog: j.Catalog.Version()}
 	stmt, err := parser.ParseStatement(sql)
 	if err != nil {
 		out.Statement = policy.Statement{Class: policy.Unknown, Problems: []policy.Reason{syntaxReason(err)}}
@@ -75,6 +80,11 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 	out.Decision = j.Policy.Decide(caller, out.Statement, now)
 	if out.Decision.Verdict == policy.Deny {
 		return out
+	}
+	if out.Decision.Verdict == policy.Ask {
+		for _, a := range out.Statement.Accesses {
+			out.Versions = append(out.Versions, j.Catalog.VersionOf(a.Object))
+		}
 	}
 	out.copies, out.ends = lineage(res.Written, out.Decision.Masks), ended(res.Tree, out.Statement)
 	rewritten, masked, err := rewrite.Apply(res, out.Decision, j.MaskKey)

@@ -111,6 +111,7 @@ func describe(e *audit.Event, j *Judgement) {
 	if j.Shown != j.Runs {
 		e.Shown = j.Shown
 	}
+	e.Catalog = j.Catalog
 	e.Class, e.Command, e.Functions = j.Statement.Class.String(), j.Statement.Command, j.Statement.Functions
 	r := ruling(j.Decision)
 	e.Verdict, e.Rules, e.Codes, e.Masks, e.Filters, e.Policy = r.Verdict, r.Rules, r.Codes, r.Masks, r.Filters, j.Decision.Policy

@@ -112,7 +112,7 @@ type catalog struct {
 func (c *catalog) database(ctx context.Context, database string) ([]policy.Table, error) {
 	var tables []policy.Table
 	index := map[[2]string]int{}
-	err := c.read(ctx, database, `SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COMMENT FROM %s.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA <> 'INFORMATION_SCHEMA' ORDER BY TABLE_SCHEMA, TABLE_NAME`, 4, func(v []string) error {
+	err := c.read(ctx, database, `SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COMMENT, CREATED FROM %s.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA <> 'INFORMATION_SCHEMA' ORDER BY TABLE_SCHEMA, TABLE_NAME`, 5, func(v []string) error {
 		kind := policy.TableObject
 		if strings.Contains(strings.ToUpper(v[2]), "VIEW") {
 			kind = policy.ViewObject
@@ -121,6 +121,7 @@ func (c *catalog) database(ctx context.Context, database string) ([]policy.Table
 		tables = append(tables, policy.Table{
 			Object:  policy.Object{Kind: kind, Database: database, Schema: v[0], Name: v[1]},
 			Comment: v[3],
+			Created: v[4],
 		})
 		return nil
 	})

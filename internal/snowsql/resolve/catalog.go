@@ -2,6 +2,10 @@ package resolve
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -14,6 +18,7 @@ type Catalog struct {
 	tables  []policy.Table
 	byName  map[name]*policy.Table
 	schemas map[[2]string]bool
+	version string
 }
 
 // A name is a full name as Snowflake stores it.
@@ -30,7 +35,32 @@ func NewCatalog(tables []policy.Table) *Catalog {
 		c.byName[name{t.Database, t.Schema, t.Name}] = t
 		c.schemas[[2]string{t.Database, t.Schema}] = true
 	}
+	c.version = fingerprint(c.tables)
 	return c
+}
+
+// Version names what the catalog holds: two catalogs of one version are equal.
+func (c *Catalog) Version() string { return c.version }
+
+// VersionOf names what the catalog holds of one object: its columns with their
+// types and labels, a view's definition, when it was made. Of an object that it
+// does not have, it is empty.
+func (c *Catalog) VersionOf(o policy.Object) string {
+	t := c.Lookup(o.Database, o.Schema, o.Name)
+	if t == nil {
+		return ""
+	}
+	return fingerprint(t)
+}
+
+// fingerprint is the first 16 hexadecimal digits of the SHA-256 of a value's
+// JSON.
+func fingerprint(v any) string {
+	h := sha256.New()
+	if err := json.NewEncoder(h).Encode(v); err != nil {
+		panic(fmt.Sprintf("resolve: a table of plain fields cannot be encoded: %v", err))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // Tables returns all tables and views, sorted by name. The caller does not

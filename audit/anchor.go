@@ -165,7 +165,7 @@ func (a WitnessAnchor) keep(ctx context.Context, h *Head, lines []byte) error {
 func (r *Reader) Witnessed(ctx context.Context, key note.Verifier) (tree tlog.Tree, at time.Time, err error) {
 	var text []byte
 	var line string
-	err = r.db.QueryRowContext(ctx, `SELECT c.note, s.line FROM cosignatures s JOIN checkpoints c ON c.size = s.size WHERE s.witness = ? ORDER BY s.size DESC LIMIT 1`, key.Name()).Scan(&text, &line)
+	err = r.db.QueryRowContext(ctx, `SELECT e.note, s.line FROM cosignatures s JOIN entries e ON e.idx = s.size - 1 WHERE s.witness = ? ORDER BY s.size DESC LIMIT 1`, key.Name()).Scan(&text, &line)
 	if err != nil {
 		return tlog.Tree{}, time.Time{}, fmt.Errorf("the log holds no cosignature of %s: %w", key.Name(), err)
 	}

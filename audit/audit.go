@@ -8,19 +8,22 @@
 //   - Entry n (from 0) is the UTF-8 text of one [Event] as JSON, keys in the
 //     order of the struct, at most 65,535 bytes. Its leaf hash is
 //     SHA-256(0x00 ‖ entry). Table entries holds it, with columns that repeat
-//     what is searched for; only the text counts.
-//   - Table hashes holds the tree's interior in the numbering of
-//     golang.org/x/mod/sumdb/tlog, 32 bytes each.
+//     what is searched for; only the text counts. Times never run backwards.
+//   - Column hashes holds what the entry completes of the tree: its leaf hash,
+//     then the hash of each full subtree that ends with it, from the smallest
+//     up, 32 bytes each.
 //   - Each commit ends with a checkpoint (C2SP tlog-checkpoint): the origin
 //     line, the number of entries in decimal, the root hash in base64, a blank
 //     line, and an Ed25519 signature line as golang.org/x/mod/sumdb/note makes
-//     them. Table checkpoints keeps them all.
+//     them. It is in column note of the commit's last entry.
 //   - Long or sensitive texts (SQL, purposes, policies) stand outside the
-//     tree, in table blobs, each with 32 random bytes of salt. The entry holds
-//     HMAC-SHA256(salt, text) in hexadecimal. Erasing a blob with its salt
-//     leaves the tree whole and the digest useless. Rows of answers, where
-//     policy keeps them, are among these texts, sealed with AES-256-GCM under
-//     a key of their own.
+//     tree, in column texts, each with 32 random bytes of salt: the length of
+//     its name in one byte, the name, the salt, the length of the text in four
+//     bytes, big-endian, and the text. The entry holds HMAC-SHA256(salt, text)
+//     in hexadecimal, under "blobs". Erasing a text with its salt leaves the
+//     tree whole and the digest useless. Rows of answers, where policy keeps
+//     them, are among these texts, sealed with AES-256-GCM under a key of
+//     their own.
 //
 // # Promises
 //
@@ -40,10 +43,6 @@
 package audit
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -169,34 +168,18 @@ const maxEntry = 1<<16 - 1
 // ErrTooLarge is returned for an event over 65,535 bytes.
 var ErrTooLarge = errors.New("event is larger than an entry may be")
 
-// A blob is a text outside the tree.
-type blob struct {
-	name    string
-	salt    [32]byte
-	payload string
-}
-
-func (b blob) digest() string {
-	mac := hmac.New(sha256.New, b.salt[:])
-	mac.Write([]byte(b.payload))
-	return hex.EncodeToString(mac.Sum(nil))
-}
-
-// texts are the event's blobs by name.
-func (e *Event) texts(rows string) []blob {
-	var blobs []blob
+// texts are the event's texts; rows are those of the answer, sealed.
+func (e *Event) texts(rows string) []text {
+	var texts []text
 	for _, t := range []struct{ name, text string }{
 		{"sql", e.SQL}, {"runs", e.Kept()}, {"facts", e.Facts}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"config", e.ConfigText},
 		{"reason", e.Reason}, {"problem", e.Problem}, {"rows", rows},
 	} {
-		if t.text == "" {
-			continue
+		if t.text != "" {
+			texts = append(texts, newText(t.name, t.text))
 		}
-		b := blob{name: t.name, payload: t.text}
-		rand.Read(b.salt[:])
-		blobs = append(blobs, b)
 	}
-	return blobs
+	return texts
 }
 
 // Kept is what the log keeps of the statement as it runs.
@@ -207,14 +190,14 @@ func (e *Event) Kept() string {
 	return e.Runs
 }
 
-// encode makes the entry and its blobs; rows are those of the answer, sealed.
-func (e *Event) encode(rows string) ([]byte, []blob, error) {
+// encode makes the entry and its texts; rows are those of the answer, sealed.
+func (e *Event) encode(rows string) ([]byte, []text, error) {
 	e.Time = e.Time.UTC().Truncate(time.Microsecond)
-	blobs := e.texts(rows)
-	if len(blobs) > 0 {
-		e.Blobs = make(map[string]string, len(blobs))
-		for _, b := range blobs {
-			e.Blobs[b.name] = b.digest()
+	texts := e.texts(rows)
+	if len(texts) > 0 {
+		e.Blobs = make(map[string]string, len(texts))
+		for i := range texts {
+			e.Blobs[texts[i].name] = texts[i].digest()
 		}
 	}
 	entry, err := json.Marshal(e)
@@ -224,7 +207,7 @@ func (e *Event) encode(rows string) ([]byte, []blob, error) {
 	if len(entry) > maxEntry {
 		return nil, nil, fmt.Errorf("encoding event: %w: %d bytes", ErrTooLarge, len(entry))
 	}
-	return entry, blobs, nil
+	return entry, texts, nil
 }
 
 // authorizes reports whether a record of this event lets a statement run.

@@ -2,8 +2,11 @@ package audit
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,78 +32,93 @@ const eraseBatch = 1000
 // returns how many texts are gone. Pages that held them are overwritten, in the
 // file and in its write-ahead log.
 func (l *Log) Erase(ctx context.Context, e Erasure) (erased int64, err error) {
-	where, args := e.Filter.where()
+	where, args, err := e.Filter.where(ctx, l.db)
+	if err != nil {
+		return 0, fmt.Errorf("erasing: %w", err)
+	}
 	if where == "" {
 		return 0, errors.New("erasing: choose what by time, caller or session; all of it is a new log")
 	}
-	names := e.Texts
-	if len(names) == 0 {
-		names = erasable
+	if len(e.Texts) == 0 {
+		e.Texts = erasable
 	}
-	for _, n := range names {
-		if !strings.Contains(" "+strings.Join(erasable, " ")+" ", " "+n+" ") {
+	for _, n := range e.Texts {
+		if !slices.Contains(erasable, n) {
 			return 0, fmt.Errorf("erasing: %q is no text that can go; those are %s", n, strings.Join(erasable, ", "))
 		}
 	}
-	marks := strings.TrimSuffix(strings.Repeat("?,", len(names)), ",")
-	var texts []any
-	for _, n := range names {
-		texts = append(texts, n)
-	}
-	for {
-		n, err := l.eraseSome(ctx, e, where, args, marks, texts, names)
+	for from := int64(0); from >= 0; {
+		var n int64
+		err = l.Update(ctx, func(tx *Tx) error {
+			n, from, err = tx.eraseSome(e, from, where, args)
+			return err
+		})
 		if err != nil {
 			return erased, fmt.Errorf("erasing: %w", err)
 		}
-		if n == 0 {
-			return erased, nil
-		}
 		erased += n
 	}
+	return erased, nil
 }
 
-// eraseSome erases the texts of one batch.
-func (l *Log) eraseSome(ctx context.Context, e Erasure, where string, args []any, marks string, texts []any, names []string) (n int64, err error) {
-	err = l.Update(ctx, func(tx *Tx) error {
-		list, err := tx.integers(`SELECT DISTINCT b.idx FROM blobs b JOIN (SELECT idx FROM entries`+where+`) e ON e.idx = b.idx WHERE b.name IN (`+marks+`) ORDER BY b.idx LIMIT ?`,
-			append(append(append([]any{}, args...), texts...), eraseBatch)...)
-		if err != nil || len(list) == 0 {
-			return err
+// eraseSome erases the texts of one batch, from an entry on. It returns how many
+// are gone and where to go on, -1 at the end.
+func (tx *Tx) eraseSome(e Erasure, from int64, where string, args []any) (gone, next int64, err error) {
+	found, err := tx.entriesWithTexts(`SELECT idx, texts FROM entries`+where+` AND idx >= ? AND length(texts) > 0 ORDER BY idx LIMIT ?`, append(slices.Clone(args), from, eraseBatch)...)
+	if err != nil {
+		return 0, 0, err
+	}
+	var first, last int64
+	for _, f := range found {
+		kept := slices.DeleteFunc(slices.Clone(f.texts), func(t text) bool { return slices.Contains(e.Texts, t.name) })
+		if len(kept) == len(f.texts) {
+			continue
 		}
-		for _, index := range list {
-			res, err := tx.Exec(`DELETE FROM blobs WHERE idx = ? AND name IN (`+marks+`)`, append([]any{index}, texts...)...)
-			if err != nil {
-				return err
-			}
-			gone, err := res.RowsAffected()
-			if err != nil {
-				return err
-			}
-			n += gone
+		if _, err := tx.Exec(`UPDATE entries SET texts = ? WHERE idx = ?`, encodeTexts(kept), f.index); err != nil {
+			return 0, 0, err
 		}
-		tx.flush = true
-		_, err = tx.Append(Event{Kind: KindErased, Caller: e.By, Count: n, From: &list[0], To: &list[len(list)-1], Codes: names, Reason: e.Reason})
-		return err
-	})
-	return n, err
+		if gone == 0 {
+			first = f.index
+		}
+		gone, last = gone+int64(len(f.texts)-len(kept)), f.index
+	}
+	next = -1
+	if len(found) == eraseBatch {
+		next = found[len(found)-1].index + 1
+	}
+	if gone == 0 {
+		return 0, next, nil
+	}
+	tx.flush = true
+	_, err = tx.Append(Event{Kind: KindErased, Caller: e.By, Count: gone, From: &first, To: &last, Codes: e.Texts, Reason: e.Reason})
+	return gone, next, err
 }
 
-// integers reads a column of whole numbers.
-func (tx *Tx) integers(query string, args ...any) ([]int64, error) {
+// indexedTexts are an entry's texts.
+type indexedTexts struct {
+	index int64
+	texts []text
+}
+
+func (tx *Tx) entriesWithTexts(query string, args ...any) ([]indexedTexts, error) {
 	rows, err := tx.Query(query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var list []int64
+	var found []indexedTexts
 	for rows.Next() {
-		var n int64
-		if err := rows.Scan(&n); err != nil {
+		var f indexedTexts
+		var raw sql.RawBytes
+		if err := rows.Scan(&f.index, &raw); err != nil {
 			return nil, err
 		}
-		list = append(list, n)
+		if f.texts, err = decodeTexts(raw); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", f.index, err)
+		}
+		found = append(found, f)
 	}
-	return list, rows.Err()
+	return found, rows.Err()
 }
 
 // Retention says how long texts stay. Zero keeps them.
@@ -109,20 +127,54 @@ type Retention struct {
 	Rows  time.Duration // rows of answers, where policy keeps them
 }
 
-// Retain erases what is older than retention lets it be.
+// Retain erases what is older than retention lets it be. Where it has been
+// before it does not look again: how far it has come stands in table meta.
 func (l *Log) Retain(ctx context.Context, r Retention) error {
 	now := l.options.Now()
 	for _, part := range []struct {
+		mark  string
 		age   time.Duration
 		texts []string
-	}{{r.Texts, []string{"sql", "runs", "facts", "purpose", "reason", "problem"}}, {r.Rows, []string{"rows"}}} {
+	}{
+		{"retained texts", r.Texts, slices.DeleteFunc(slices.Clone(erasable), func(n string) bool { return n == "rows" })},
+		{"retained rows", r.Rows, []string{"rows"}},
+	} {
 		if part.age <= 0 {
 			continue
 		}
-		_, err := l.Erase(ctx, Erasure{Filter: Filter{Until: now.Add(-part.age)}, Texts: part.texts, Reason: "retention of " + part.age.String()})
-		if err != nil {
+		if err := l.retain(ctx, part.mark, now.Add(-part.age), Erasure{Texts: part.texts, Reason: "retention of " + part.age.String()}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (l *Log) retain(ctx context.Context, mark string, until time.Time, e Erasure) error {
+	e.Filter.Until = until
+	byTime, err := disordered(ctx, l.db)
+	if err != nil {
+		return fmt.Errorf("erasing: %w", err)
+	}
+	if byTime { // what is old may stand anywhere
+		_, err := l.Erase(ctx, e)
+		return err
+	}
+	err = l.db.QueryRowContext(ctx, `SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?), 0)`, mark).Scan(&e.Filter.After)
+	if err != nil {
+		return fmt.Errorf("erasing: %w", err)
+	}
+	end, err := firstAt(ctx, l.db, until)
+	if err != nil {
+		return fmt.Errorf("erasing: %w", err)
+	}
+	if end <= e.Filter.After {
+		return nil
+	}
+	if _, err := l.Erase(ctx, e); err != nil {
+		return err
+	}
+	return l.Update(ctx, func(tx *Tx) error {
+		_, err := tx.Exec(`INSERT OR REPLACE INTO meta VALUES (?, ?)`, mark, strconv.FormatInt(end, 10))
+		return err
+	})
 }

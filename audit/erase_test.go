@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,45 +134,164 @@ func TestNoRowsKey(t *testing.T) {
 	}
 }
 
-// TestMigration: a file of version 1 is brought here when a gateway opens it,
-// and says what to do until then.
-func TestMigration(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.db")
-	l := openTest(t, path, Options{})
-	for _, e := range []Event{{Kind: KindDecision, SQL: "select 1"}, {Kind: KindOutcome, QueryID: "q-1"}, {Kind: KindApprovalChanged, Approval: "apr_1", State: "done"}} {
-		if _, err := l.Append(t.Context(), e); err != nil {
+// age makes a log of version 1 of one of this version: the tree and the
+// checkpoints in tables of their own, an index over times, and nothing of what
+// version 2 brought.
+func age(t *testing.T, path string) {
+	t.Helper()
+	db := open(t, path)
+	db.SetMaxOpenConns(1)
+	run(t, db, `DROP INDEX entries_approval`, `DROP INDEX entries_query_id`, `DROP TABLE cosignatures`,
+		`CREATE TABLE hashes (idx INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT`, `CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT`,
+		`CREATE TABLE blobs (idx INTEGER NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (idx, name)) STRICT, WITHOUT ROWID`,
+		`INSERT INTO checkpoints SELECT idx + 1, note FROM entries WHERE note IS NOT NULL`)
+	var list [][]byte
+	var beside [][]text
+	rows, err := db.Query(`SELECT hashes, texts FROM entries ORDER BY idx`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var h, b []byte
+		if err := rows.Scan(&h, &b); err != nil {
 			t.Fatal(err)
 		}
+		texts, err := decodeTexts(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, beside = append(list, h), append(beside, texts)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for i, hashes := range list {
+		for _, x := range beside[i] {
+			if _, err := db.Exec(`INSERT INTO blobs VALUES (?, ?, ?, ?)`, i, x.name, x.salt[:], x.payload); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for ; len(hashes) > 0; hashes = hashes[32:] {
+			if _, err := db.Exec(`INSERT INTO hashes VALUES (?, ?)`, at, hashes[:32]); err != nil {
+				t.Fatal(err)
+			}
+			at++
+		}
+	}
+	run(t, db, `ALTER TABLE entries DROP COLUMN approval`, `ALTER TABLE entries DROP COLUMN query_id`, `ALTER TABLE entries DROP COLUMN hashes`,
+		`ALTER TABLE entries DROP COLUMN note`, `ALTER TABLE entries DROP COLUMN texts`, `CREATE INDEX entries_time ON entries (time)`, `UPDATE meta SET value = '1' WHERE key = 'version'`)
+	db.Close()
+}
+
+// TestMigration: a file of version 1 is brought here when a gateway opens it,
+// and says what to do until then. One whose clock was set back keeps being
+// searched by its times.
+func TestMigration(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "audit.db")
+		clock := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+		l := openTest(t, path, Options{Now: func() time.Time { return clock }})
+		var times []time.Time
+		for i, e := range []Event{{Kind: KindDecision, SQL: "select 1"}, {Kind: KindOutcome, QueryID: "q-1"}, {Kind: KindApprovalChanged, Approval: "apr_1", State: "done"}} {
+			if clock = clock.Add(time.Hour); back && i == 1 {
+				clock = clock.Add(-24 * time.Hour)
+				l.newest = time.Time{} // as version 1 had it
+			}
+			times = append(times, clock)
+			if _, err := l.Append(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.Close()
+		age(t, path)
+		if _, err := OpenReader(path); err == nil || !strings.Contains(err.Error(), "a gateway that opens it brings it there") {
+			t.Errorf("reading version 1: %v", err)
+		}
+		l = openTest(t, path, Options{})
+		fill(t, l, 6)
+		l.Close()
+		r, err := OpenReader(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if report, err := r.Verify(t.Context(), nil); err != nil || !report.OK() || report.Entries != 9 || report.Checkpoints != 9 {
+			t.Errorf("%+v, %v", report, err)
+		}
+		for _, c := range []struct {
+			filter Filter
+			want   int
+		}{
+			{Filter{QueryID: "q-1"}, 1}, {Filter{Approval: "apr_1"}, 1}, {Filter{Until: times[0]}, map[bool]int{false: 0, true: 2}[back]},
+			{Filter{Since: times[0], Until: times[0].Add(time.Minute)}, 1}, {Filter{Since: times[2]}, map[bool]int{false: 7, true: 8}[back]},
+		} {
+			n := 0
+			for _, err := range r.Entries(t.Context(), c.filter) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+			if n != c.want {
+				t.Errorf("set back: %v, %+v: %d entries, want %d", back, c.filter, n, c.want)
+			}
+		}
+		run(t, open(t, path), `UPDATE meta SET value = '99' WHERE key = 'version'`)
+		if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "version 99") {
+			t.Errorf("a log of the future: %v", err)
+		}
+	}
+
+	// What does not hold together is not brought along as if it did.
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openTest(t, path, Options{})
+	fill(t, l, 5)
+	l.Close()
+	age(t, path)
+	run(t, open(t, path), `DELETE FROM entries WHERE idx = 4`)
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "verify it with the program that wrote it") {
+		t.Errorf("a log whose end was cut off: %v", err)
+	}
+}
+
+// TestClockSetBack: whatever happens to the clock, entries are in the order of
+// their times, and found by them.
+func TestClockSetBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	hours := []int{0, 1, -5, 2, -7, 3}
+	i := 0
+	l := openTest(t, path, Options{Now: func() time.Time { return noon.Add(time.Duration(hours[i]) * time.Hour) }})
+	for i = range 3 {
+		fill(t, l, 1)
 	}
 	l.Close()
-	run(t, open(t, path), `DROP INDEX entries_approval`, `DROP INDEX entries_query_id`, `DROP TABLE cosignatures`,
-		`ALTER TABLE entries DROP COLUMN approval`, `ALTER TABLE entries DROP COLUMN query_id`, `UPDATE meta SET value = '1' WHERE key = 'version'`)
-	if _, err := OpenReader(path); err == nil || !strings.Contains(err.Error(), "a gateway that opens it brings it there") {
-		t.Errorf("reading version 1: %v", err)
+	l = openTest(t, path, Options{Now: func() time.Time { return noon.Add(time.Duration(hours[i]) * time.Hour) }})
+	for i = 3; i < len(hours); i++ {
+		fill(t, l, 1)
 	}
-	openTest(t, path, Options{}).Close()
 	r, err := OpenReader(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if report, err := r.Verify(t.Context(), nil); err != nil || !report.OK() || report.Entries != 3 {
-		t.Errorf("%+v, %v", report, err)
-	}
-	for _, f := range []Filter{{QueryID: "q-1"}, {Approval: "apr_1"}} {
-		n := 0
-		for _, err := range r.Entries(t.Context(), f) {
+	for _, c := range []struct {
+		since, until int
+		want         string
+	}{{0, 1, "0"}, {1, 2, "1 2"}, {1, 9, "1 2 3 4 5"}, {3, 9, "5"}, {4, 9, ""}, {-9, 0, ""}, {-9, 9, "0 1 2 3 4 5"}} {
+		var got []string
+		for e, err := range r.Entries(t.Context(), Filter{Since: noon.Add(time.Duration(c.since) * time.Hour), Until: noon.Add(time.Duration(c.until) * time.Hour)}) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n++
+			got = append(got, fmt.Sprint(e.Index))
 		}
-		if n != 1 {
-			t.Errorf("%+v: %d entries", f, n)
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("hours %d to %d: %v, want %s", c.since, c.until, got, c.want)
 		}
 	}
-	run(t, open(t, path), `UPDATE meta SET value = '99' WHERE key = 'version'`)
-	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "version 99") {
-		t.Errorf("a log of the future: %v", err)
+	if report := verify(t, path, nil); !report.OK() {
+		t.Errorf("%+v", report)
 	}
 }

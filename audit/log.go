@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,40 +36,6 @@ type Options struct {
 	Now func() time.Time
 }
 
-// schema is what the file holds; see the package comment. version is checked
-// at every start.
-const (
-	version = 2
-	schema  = `
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE entries (
-	idx INTEGER PRIMARY KEY, entry BLOB NOT NULL,
-	time INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, session TEXT NOT NULL, verdict TEXT NOT NULL,
-	approval TEXT NOT NULL DEFAULT '', query_id TEXT NOT NULL DEFAULT ''
-) STRICT;
-CREATE INDEX entries_time ON entries (time);
-CREATE INDEX entries_subject ON entries (subject, idx);
-CREATE INDEX entries_session ON entries (session, idx);
-CREATE TABLE hashes (idx INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
-CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT;
-CREATE TABLE blobs (
-	idx INTEGER NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (idx, name)
-) STRICT, WITHOUT ROWID;` + since2
-	since2 = `
-CREATE INDEX entries_approval ON entries (approval, idx) WHERE approval <> '';
-CREATE INDEX entries_query_id ON entries (query_id) WHERE query_id <> '';
-CREATE TABLE cosignatures (size INTEGER NOT NULL, witness TEXT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (size, witness)) STRICT, WITHOUT ROWID;`
-)
-
-// migrations[v] makes version v+1 of version v. No entry ever changes: what is
-// searched for is read from the entries again.
-var migrations = map[int]string{
-	1: `
-ALTER TABLE entries ADD COLUMN approval TEXT NOT NULL DEFAULT '';
-ALTER TABLE entries ADD COLUMN query_id TEXT NOT NULL DEFAULT '';
-UPDATE entries SET approval = coalesce(json_extract(CAST(entry AS TEXT), '$.approval'), ''), query_id = coalesce(json_extract(CAST(entry AS TEXT), '$.query_id'), '');` + since2,
-}
-
 // The statements that every append runs. Reading their text anew would take
 // longer than running them.
 const (
@@ -77,26 +44,15 @@ const (
 	beginJob
 	endJob
 	insertEntry
-	insertBlob
-	insertHash
-	insertHashes // hashesAtOnce of them
-	insertCheckpoint
 	numWrites
 )
 
-// hashesAtOnce is how many hashes one statement inserts.
-const hashesAtOnce = 16
-
 var writeTexts = [numWrites]string{
-	begin:            `BEGIN IMMEDIATE`,
-	commit:           `COMMIT`,
-	beginJob:         `SAVEPOINT job`,
-	endJob:           `RELEASE job`,
-	insertEntry:      `INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-	insertBlob:       `INSERT INTO blobs VALUES (?, ?, ?, ?)`,
-	insertHash:       `INSERT INTO hashes VALUES (?, ?)`,
-	insertHashes:     `INSERT INTO hashes VALUES (?, ?)` + strings.Repeat(`, (?, ?)`, hashesAtOnce-1),
-	insertCheckpoint: `INSERT INTO checkpoints VALUES (?, ?)`,
+	begin:       `BEGIN IMMEDIATE`,
+	commit:      `COMMIT`,
+	beginJob:    `SAVEPOINT job`,
+	endJob:      `RELEASE job`,
+	insertEntry: `INSERT INTO entries (idx, entry, hashes, note, time, kind, subject, session, verdict, approval, query_id, texts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 }
 
 // A Log is an open log: the one writer of its file. It is safe for concurrent
@@ -111,14 +67,20 @@ type Log struct {
 	writes  [numWrites]*sql.Stmt // the statements of every append, prepared
 	lock    *os.File
 
-	jobs    chan *job
-	closing chan struct{}
-	stopped chan struct{} // the writer has returned
-	failed  chan struct{} // closed when err is set
-	grown   chan struct{} // holds a word after a commit, for the anchors
-	err     error
+	failed chan struct{} // closed when err is set
+	grown  chan struct{} // holds a word after a commit, for the anchors
+	err    error
 
-	size   int64 // entries; the writer's own
+	mu      sync.Mutex // guards what follows
+	waiting []*job     // in the order in which they came
+	writing bool       // somebody is the writer
+	closed  bool
+	idle    sync.Cond // told when nobody is the writer any more
+
+	// The writer's: how many entries there are, when the newest was made,
+	// and the tree's growing edge.
+	size   int64
+	newest time.Time
 	hashes *hashCache
 
 	closeOnce sync.Once
@@ -137,10 +99,9 @@ func Open(path string, options Options) (opened *Log, err error) {
 		return nil, fmt.Errorf("opening log: %w", err)
 	}
 	l := &Log{
-		options: options, jobs: make(chan *job, 256),
-		closing: make(chan struct{}), stopped: make(chan struct{}), failed: make(chan struct{}),
-		grown: make(chan struct{}, 1),
+		options: options, failed: make(chan struct{}), grown: make(chan struct{}, 1),
 	}
+	l.idle.L = &l.mu
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("opening log %s: %w", path, err), l.release())
@@ -177,7 +138,6 @@ func Open(path string, options Options) (opened *Log, err error) {
 	if err = l.checkHead(ctx); err != nil {
 		return nil, err
 	}
-	go l.write()
 	return l, nil
 }
 
@@ -245,52 +205,14 @@ func writeFile(name, text string, perm os.FileMode) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// prepare makes the tables of a new log, or brings an older one to this
-// version.
-func (l *Log) prepare(ctx context.Context, isNew bool) error {
-	if isNew {
-		return l.alter(ctx, schema, `INSERT INTO meta VALUES ('version', '`+strconv.Itoa(version)+`'), ('origin', '`+l.origin+`')`)
-	}
-	var v, origin string
-	err := l.conn.QueryRowContext(ctx, `SELECT (SELECT value FROM meta WHERE key = 'version'), (SELECT value FROM meta WHERE key = 'origin')`).Scan(&v, &origin)
-	if err != nil {
-		return fmt.Errorf("this is no audit log: %w", err)
-	}
-	if origin != l.origin {
-		return fmt.Errorf("the key belongs to the log %q, the database to %q", l.origin, origin)
-	}
-	found, err := strconv.Atoi(v)
-	if err != nil || found < 1 || found > version {
-		return fmt.Errorf("the log has version %s, this program writes version %d", v, version)
-	}
-	for ; found < version; found++ {
-		if err := l.alter(ctx, migrations[found], `UPDATE meta SET value = '`+strconv.Itoa(found+1)+`' WHERE key = 'version'`); err != nil {
-			return fmt.Errorf("bringing the log from version %d to %d: %w", found, found+1, err)
-		}
-	}
-	return nil
-}
-
-// alter runs statements in one transaction.
-func (l *Log) alter(ctx context.Context, statements ...string) error {
-	tx, err := l.conn.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	for _, s := range statements {
-		if _, err := tx.ExecContext(ctx, s); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-	}
-	return tx.Commit()
-}
-
 // checkHead finds the tree's size and refuses whatever is ambiguous.
 func (l *Log) checkHead(ctx context.Context) error {
-	err := l.conn.QueryRowContext(ctx, `SELECT coalesce(max(idx) + 1, 0) FROM entries`).Scan(&l.size)
+	var newest int64
+	err := l.conn.QueryRowContext(ctx, `SELECT coalesce(max(idx) + 1, 0), coalesce((SELECT time FROM entries ORDER BY idx DESC LIMIT 1), 0) FROM entries`).Scan(&l.size, &newest)
 	if err != nil {
 		return err
 	}
+	l.newest = time.UnixMicro(newest)
 	l.hashes = newHashCache(func(index int64) (tlog.Hash, error) { return storedHash(ctx, l.conn, index) })
 	tree, _, err := newestCheckpoint(ctx, l.conn, l.signer)
 	if err != nil {
@@ -348,10 +270,14 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// storedHash reads a hash of the tree. It stands with the entry that completed
+// it.
 func storedHash(ctx context.Context, q querier, index int64) (tlog.Hash, error) {
+	level, n := tlog.SplitStoredHashIndex(index)
 	var h tlog.Hash
 	var b []byte
-	if err := q.QueryRowContext(ctx, `SELECT hash FROM hashes WHERE idx = ?`, index).Scan(&b); err != nil {
+	err := q.QueryRowContext(ctx, `SELECT substr(hashes, ?, ?) FROM entries WHERE idx = ?`, 1+level*tlog.HashSize, tlog.HashSize, (n+1)<<level-1).Scan(&b)
+	if err != nil {
 		return h, fmt.Errorf("reading hash %d: %w", index, err)
 	}
 	if len(b) != len(h) {
@@ -366,7 +292,7 @@ func newestCheckpoint(ctx context.Context, q querier, key interface {
 	KeyHash() uint32
 }) (tlog.Tree, string, error) {
 	var text []byte
-	err := q.QueryRowContext(ctx, `SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1`).Scan(&text)
+	err := q.QueryRowContext(ctx, `SELECT note FROM entries WHERE note IS NOT NULL ORDER BY idx DESC LIMIT 1`).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return tlog.Tree{}, "", nil
 	}
@@ -379,7 +305,7 @@ func newestCheckpoint(ctx context.Context, q querier, key interface {
 
 // checkpointText is the body of a checkpoint: C2SP tlog-checkpoint.
 func checkpointText(origin string, tree tlog.Tree) string {
-	return fmt.Sprintf("%s\n%d\n%s\n", origin, tree.N, tree.Hash)
+	return origin + "\n" + strconv.FormatInt(tree.N, 10) + "\n" + tree.Hash.String() + "\n"
 }
 
 // parseCheckpoint reads a checkpoint's body. It checks the origin, and the
@@ -417,12 +343,11 @@ func parseCheckpoint(text []byte, key interface {
 	return tlog.Tree{N: size, Hash: hash}, nil
 }
 
-// Append records an event and returns when it is on disk. The caller's context
-// cannot take back a record that is under way; it only bounds the wait for a
-// place in the queue.
-func (l *Log) Append(ctx context.Context, e Event) (Receipt, error) {
+// Append records an event and returns when it is on disk. No context can take
+// back a record that is under way, or end the wait for it.
+func (l *Log) Append(_ context.Context, e Event) (Receipt, error) {
 	var r Receipt
-	err := l.do(ctx, &job{alone: true, fn: func(tx *Tx) error {
+	err := l.do(&job{alone: true, fn: func(tx *Tx) error {
 		var err error
 		r, err = tx.Append(e)
 		return err
@@ -433,56 +358,45 @@ func (l *Log) Append(ctx context.Context, e Event) (Receipt, error) {
 	return r, nil
 }
 
-// appendTimeout bounds how long a record may take once the caller is gone.
-const appendTimeout = 30 * time.Second
-
 // Update runs fn in the log's next transaction and returns when that is on
 // disk. What fn changes and what it appends become true together or not at
-// all. It fails with fn's own error, or with the log's.
-func (l *Log) Update(ctx context.Context, fn func(*Tx) error) error {
-	return l.do(ctx, &job{fn: fn})
+// all. It fails with fn's own error, or with the log's. A panic in fn is the
+// log's end.
+func (l *Log) Update(_ context.Context, fn func(*Tx) error) error {
+	return l.do(&job{fn: fn})
 }
 
-func (l *Log) do(ctx context.Context, j *job) error {
-	j.done = make(chan error, 1)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
-	defer cancel()
-	select {
-	case <-l.failed:
+// do queues a job and waits until it is done. Whoever finds nobody writing
+// becomes the writer, and passes that on: no other goroutine has to be woken for
+// one that is alone.
+func (l *Log) do(j *job) error {
+	j.done, j.lead = make(chan error, 1), make(chan struct{}, 1)
+	l.mu.Lock()
+	switch {
+	case l.Err() != nil:
+		l.mu.Unlock()
 		return l.err
-	case <-l.closing:
+	case l.closed:
+		l.mu.Unlock()
 		return ErrClosed
-	default:
 	}
-	select {
-	case l.jobs <- j:
-	case <-l.stopped:
-		return l.stopError()
-	case <-ctx.Done():
-		return fmt.Errorf("recording: %w", context.Cause(ctx))
-	}
-	select {
-	case err := <-j.done:
-		return err
-	case <-l.stopped:
+	l.waiting = append(l.waiting, j)
+	first := !l.writing
+	l.writing = true
+	l.mu.Unlock()
+	if !first {
 		select {
 		case err := <-j.done:
 			return err
-		default:
-			return l.stopError()
+		case <-j.lead:
 		}
 	}
+	l.write()
+	return <-j.done
 }
 
 // ErrClosed is returned after [Log.Close].
 var ErrClosed = errors.New("the log is closed")
-
-func (l *Log) stopError() error {
-	if err := l.Err(); err != nil {
-		return err
-	}
-	return ErrClosed
-}
 
 // Done is closed when the log has failed and nothing can be recorded any more.
 func (l *Log) Done() <-chan struct{} { return l.failed }
@@ -517,8 +431,12 @@ func (l *Log) Last(ctx context.Context) (kind Kind, index int64, at time.Time, e
 // Close waits for what is queued and closes the file.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
-		close(l.closing)
-		<-l.stopped
+		l.mu.Lock()
+		l.closed = true
+		for l.writing {
+			l.idle.Wait()
+		}
+		l.mu.Unlock()
 		l.closeErr = l.release()
 	})
 	return l.closeErr
@@ -549,6 +467,7 @@ func (l *Log) release() error {
 type job struct {
 	fn   func(*Tx) error
 	done chan error
+	lead chan struct{} // holds a word for the next writer
 	err  error
 	// alone says that fn adds one entry and does nothing else, so that there is
 	// nothing to roll back: it fails only together with the log.
@@ -558,56 +477,59 @@ type job struct {
 // maxBatch bounds how many jobs share a commit.
 const maxBatch = 256
 
-// write is the one writer. It takes what waits, does it in one transaction,
-// signs one checkpoint, commits, and only then lets the callers go.
+// write is the writer: there is one at a time. It takes what waits, does it in
+// one transaction, signs one checkpoint, commits, and only then lets the callers
+// go. The next writer is the first of those who have come meanwhile.
 func (l *Log) write() {
-	defer close(l.stopped)
-	batch := make([]*job, 0, maxBatch)
-	for {
-		batch = batch[:0]
-		select {
-		case j := <-l.jobs:
-			batch = append(batch, j)
-		case <-l.closing:
-			select {
-			case j := <-l.jobs:
-				batch = append(batch, j)
-			default:
-				return
-			}
+	batch := l.gather()
+	err := errors.New("a job panicked")
+	defer func() { l.pass(batch, err) }()
+	err = l.commit(batch)
+}
+
+// pass lets the callers of a batch go, after a failure all callers, and makes
+// the next of those who wait the writer.
+func (l *Log) pass(batch []*job, err error) {
+	l.mu.Lock()
+	var left []*job
+	switch {
+	case err != nil:
+		l.err = fmt.Errorf("the audit log failed: %w", err)
+		close(l.failed)
+		left, l.waiting = l.waiting, nil
+	case len(l.waiting) > 0:
+		l.waiting[0].lead <- struct{}{}
+	}
+	if l.writing = len(l.waiting) > 0; !l.writing {
+		l.idle.Broadcast()
+	}
+	l.mu.Unlock()
+	for _, j := range batch {
+		if err != nil {
+			j.err = l.err
 		}
-		batch = l.gather(batch)
-		if err := l.commit(batch); err != nil {
-			l.err = fmt.Errorf("the audit log failed: %w", err)
-			close(l.failed)
-			for _, j := range batch {
-				j.done <- l.err
-			}
-			return
-		}
-		for _, j := range batch {
-			j.done <- j.err
-		}
+		j.done <- j.err
+	}
+	for _, j := range left {
+		j.done <- l.err
 	}
 }
 
-// gather adds what waits. Whom the last commit let go is about to come again:
+// gather takes what waits. Whom the last commit let go is about to come again:
 // as long as somebody comes, it waits for one more turn of the scheduler, so
 // that they share this commit.
-func (l *Log) gather(batch []*job) []*job {
-	for before := 0; len(batch) > before; {
-		before = len(batch)
+func (l *Log) gather() []*job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for before := 0; before < len(l.waiting) && len(l.waiting) < maxBatch; {
+		before = len(l.waiting)
+		l.mu.Unlock()
 		runtime.Gosched()
-	drain:
-		for len(batch) < maxBatch {
-			select {
-			case j := <-l.jobs:
-				batch = append(batch, j)
-			default:
-				break drain
-			}
-		}
+		l.mu.Lock()
 	}
+	n := min(len(l.waiting), maxBatch)
+	batch := slices.Clone(l.waiting[:n])
+	l.waiting = slices.Delete(l.waiting, 0, n)
 	return batch
 }
 
@@ -616,19 +538,9 @@ func (l *Log) gather(batch []*job) []*job {
 func (l *Log) commit(batch []*job) error {
 	ctx := context.Background()
 	tx := &Tx{ctx: ctx, log: l, size: l.size}
-	if err := tx.run(begin); err != nil {
-		return err
-	}
-	err := l.runJobs(tx, batch)
-	if err == nil && tx.size > l.size {
-		err = tx.insert()
-	}
-	if err == nil {
-		err = tx.run(commit)
-	}
+	err := l.transact(tx, batch)
 	if err != nil {
-		_, rollbackErr := l.conn.ExecContext(ctx, `ROLLBACK`)
-		return errors.Join(err, rollbackErr)
+		return err
 	}
 	if tx.size > l.size {
 		select {
@@ -650,6 +562,29 @@ func (l *Log) commit(batch []*job) error {
 	return nil
 }
 
+// transact does a batch in one transaction.
+func (l *Log) transact(tx *Tx, batch []*job) error {
+	if len(batch) == 1 && batch[0].alone {
+		// One entry is one row, and a statement of its own is a transaction.
+		if err := l.runJobs(tx, batch); err != nil || tx.size == l.size {
+			return err
+		}
+		return tx.insert()
+	}
+	err := tx.run(begin)
+	if err == nil {
+		err = l.runJobs(tx, batch)
+	}
+	if err == nil && tx.size > l.size {
+		err = tx.insert()
+	}
+	if err == nil {
+		return tx.run(commit)
+	}
+	_, rollback := l.conn.ExecContext(tx.ctx, `ROLLBACK`)
+	return errors.Join(err, rollback)
+}
+
 func (l *Log) runJobs(tx *Tx, batch []*job) error {
 	for _, j := range batch {
 		if j.alone {
@@ -664,7 +599,6 @@ func (l *Log) runJobs(tx *Tx, batch []*job) error {
 		size := tx.size
 		if j.err = j.fn(tx); j.err != nil {
 			tx.size, tx.entries = size, tx.entries[:size-l.size]
-			tx.hashes = tx.hashes[:tlog.StoredHashCount(size)-tlog.StoredHashCount(l.size)]
 			l.hashes.forget(tlog.StoredHashCount(size))
 			if _, err := l.conn.ExecContext(tx.ctx, `ROLLBACK TO job`); err != nil {
 				return err
@@ -686,12 +620,10 @@ type Tx struct {
 	ctx  context.Context
 	log  *Log
 	size int64
-	note []byte
-	err  error // the log's own
-	// entries are those of this transaction, and hashes what they add to the
-	// tree: they go in together at its end.
+	note []byte // the checkpoint
+	err  error  // the log's own
+	// entries are those of this transaction: they go in together at its end.
 	entries []pending
-	hashes  []tlog.Hash
 	// flush says that something was erased, which the write-ahead log still
 	// holds.
 	flush bool
@@ -699,9 +631,10 @@ type Tx struct {
 
 // pending is an entry on its way into its table.
 type pending struct {
-	event *Event
-	entry []byte
-	blobs []blob
+	event  *Event
+	entry  []byte
+	hashes []byte // what it adds to the tree
+	texts  []text
 }
 
 // run runs one of the log's own statements.
@@ -729,7 +662,7 @@ func (tx *Tx) QueryRow(query string, args ...any) *sql.Row {
 // nil; a caller that keeps it from a failed update holds nothing, since the
 // warehouse is only ever handed what Append or Update returned.
 func (tx *Tx) Append(e Event) (Receipt, error) {
-	e.Time = tx.log.options.Now()
+	e.Time = tx.log.now()
 	rows := ""
 	if e.Answer != "" {
 		var err error
@@ -737,12 +670,12 @@ func (tx *Tx) Append(e Event) (Receipt, error) {
 			return Receipt{}, err
 		}
 	}
-	entry, blobs, err := e.encode(rows)
+	entry, texts, err := e.encode(rows)
 	if err != nil {
 		return Receipt{}, err
 	}
 	index := tx.size
-	if err := tx.add(pending{&e, entry, blobs}); err != nil {
+	if err := tx.add(pending{event: &e, entry: entry, texts: texts}); err != nil {
 		tx.err = err
 		return Receipt{}, err
 	}
@@ -750,6 +683,16 @@ func (tx *Tx) Append(e Event) (Receipt, error) {
 		index: index, leaf: tlog.RecordHash(entry), origin: tx.log.origin,
 		statement: sha256.Sum256([]byte(e.Runs)), authorizes: e.authorizes(),
 	}}, nil
+}
+
+// now is the time of the next entry: the clock's, but never before that of the
+// entry before, whatever happens to the clock. Entries are found by their time
+// because it does not run backwards.
+func (l *Log) now() time.Time {
+	if now := l.options.Now(); now.After(l.newest) {
+		l.newest = now
+	}
+	return l.newest
 }
 
 // add puts an entry into the tree.
@@ -761,78 +704,51 @@ func (tx *Tx) add(p pending) error {
 	at := tlog.StoredHashCount(tx.size)
 	for i, h := range hashes {
 		tx.log.hashes.put(at+int64(i), h)
+		p.hashes = append(p.hashes, h[:]...)
 	}
-	tx.hashes = append(tx.hashes, hashes...)
 	tx.entries = append(tx.entries, p)
 	tx.size++
 	return nil
 }
 
-// insert writes the entries, their hashes, and the checkpoint over them, which
-// is signed meanwhile.
+// insert writes the entries, and with the last of them the checkpoint over them
+// all. Where there are others to write, it is signed meanwhile.
 func (tx *Tx) insert() error {
 	root, err := tlog.TreeHash(tx.size, tx.log.hashes)
 	if err != nil {
 		return err
 	}
-	text := checkpointText(tx.log.origin, tlog.Tree{N: tx.size, Hash: root})
-	signed := make(chan error, 1)
-	go func() {
-		var err error
-		tx.note, err = note.Sign(&note.Note{Text: text}, tx.log.signer)
-		signed <- err
-	}()
-	for i, p := range tx.entries {
-		if err = tx.insertEntry(tx.log.size+int64(i), p); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = tx.insertHashes()
-	}
-	if err := errors.Join(err, <-signed); err != nil {
+	sign := func() (err error) {
+		tx.note, err = note.Sign(&note.Note{Text: checkpointText(tx.log.origin, tlog.Tree{N: tx.size, Hash: root})}, tx.log.signer)
 		return err
 	}
-	return tx.run(insertCheckpoint, tx.size, tx.note)
+	last := len(tx.entries) - 1
+	if last == 0 {
+		err = sign()
+	} else {
+		signed := make(chan error, 1)
+		go func() { signed <- sign() }()
+		for i := 0; i < last && err == nil; i++ {
+			err = tx.insertEntry(i, nil)
+		}
+		err = errors.Join(err, <-signed)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.insertEntry(last, tx.note)
 }
 
-func (tx *Tx) insertEntry(index int64, p pending) error {
+// insertEntry writes one of the transaction's entries, with the checkpoint if
+// it is the last.
+func (tx *Tx) insertEntry(i int, checkpoint []byte) error {
+	p := &tx.entries[i]
 	subject := ""
 	if p.event.Caller != nil {
 		subject = p.event.Caller.Subject
 	}
-	if err := tx.run(insertEntry, index, p.entry, p.event.Time.UnixMicro(), string(p.event.Kind), subject, p.event.Session, p.event.Verdict,
-		p.event.Approval, p.event.QueryID); err != nil {
-		return err
-	}
-	for _, b := range p.blobs {
-		if err := tx.run(insertBlob, index, b.name, b.salt[:], b.payload); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// insertHashes writes the hashes of the transaction's entries.
-func (tx *Tx) insertHashes() error {
-	at := tlog.StoredHashCount(tx.log.size)
-	args := make([]any, 0, 2*hashesAtOnce)
-	for left := tx.hashes; len(left) > 0; {
-		n, write := 1, insertHash
-		if len(left) >= hashesAtOnce {
-			n, write = hashesAtOnce, insertHashes
-		}
-		args = args[:0]
-		for i := range n {
-			args = append(args, at, left[i][:])
-			at++
-		}
-		if err := tx.run(write, args...); err != nil {
-			return err
-		}
-		left = left[n:]
-	}
-	return nil
+	return tx.run(insertEntry, tx.log.size+int64(i), p.entry, p.hashes, checkpoint, p.event.Time.UnixMicro(), string(p.event.Kind), subject, p.event.Session,
+		p.event.Verdict, p.event.Approval, p.event.QueryID, encodeTexts(p.texts))
 }
 
 // hashCache reads stored hashes, remembering the few that the tree's growing

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -25,7 +24,7 @@ type Entry struct {
 	Leaf  string            `json:"leaf"` // hash, base64
 	Event Event             `json:"event"`
 	Raw   []byte            `json:"-"`               // the bytes that the tree binds
-	Texts map[string]string `json:"texts,omitempty"` // blobs by name; erased ones are missing
+	Texts map[string]string `json:"texts,omitempty"` // by name; erased ones are missing
 	salts map[string][]byte
 }
 
@@ -115,14 +114,18 @@ func (r *Reader) Entries(ctx context.Context, f Filter) iter.Seq2[*Entry, error]
 // raw yields entries whose events have not been read.
 func (r *Reader) raw(ctx context.Context, f Filter) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
-		where, args := f.where()
-		chosen := `SELECT idx, entry FROM entries` + where
+		where, args, err := f.where(ctx, r.db)
+		if err != nil {
+			yield(nil, fmt.Errorf("reading log: %w", err))
+			return
+		}
+		chosen := `SELECT idx, entry, texts FROM entries` + where
 		if f.Last > 0 {
 			chosen += ` ORDER BY idx DESC LIMIT ?`
 			args = append(args, f.Last)
 		}
 		// Asked to watch a context, the driver does so anew for each row.
-		rows, err := r.db.QueryContext(context.WithoutCancel(ctx), `SELECT e.idx, e.entry, b.name, b.salt, b.payload FROM (`+chosen+`) e LEFT JOIN blobs b ON b.idx = e.idx ORDER BY e.idx`, args...)
+		rows, err := r.db.QueryContext(context.WithoutCancel(ctx), `SELECT * FROM (`+chosen+`) ORDER BY idx`, args...)
 		if err != nil {
 			yield(nil, fmt.Errorf("reading log: %w", err))
 			return
@@ -135,65 +138,112 @@ func (r *Reader) raw(ctx context.Context, f Filter) iter.Seq2[*Entry, error] {
 				return
 			}
 		}
-		var e *Entry // being read: each of its texts is a row
-		finish := func() bool {
-			if e == nil {
-				return true
-			}
-			e.Leaf = tlog.RecordHash(e.Raw).String()
-			if seen++; f.Progress != nil && (seen%1024 == 0 || seen == of) {
-				f.Progress(seen, of)
-			}
-			return yield(e, nil)
-		}
 		for rows.Next() {
-			var index int64
-			var raw, salt, payload sql.RawBytes
-			var name sql.NullString
-			if err := rows.Scan(&index, &raw, &name, &salt, &payload); err != nil {
+			if seen%1024 == 0 && ctx.Err() != nil {
+				yield(nil, fmt.Errorf("reading log: %w", context.Cause(ctx)))
+				return
+			}
+			e, err := scanEntry(rows)
+			if err != nil {
 				yield(nil, fmt.Errorf("reading log: %w", err))
 				return
 			}
-			if e == nil || e.Index != index {
-				if !finish() {
-					return
-				}
-				if ctx.Err() != nil {
-					yield(nil, fmt.Errorf("reading log: %w", context.Cause(ctx)))
-					return
-				}
-				e = &Entry{Index: index, Raw: bytes.Clone(raw), Texts: map[string]string{}, salts: map[string][]byte{}}
+			if seen++; f.Progress != nil && (seen%1024 == 0 || seen == of) {
+				f.Progress(seen, of)
 			}
-			if name.Valid {
-				e.Texts[name.String], e.salts[name.String] = string(payload), bytes.Clone(salt)
+			if !yield(e, nil) {
+				return
 			}
 		}
 		if err := rows.Err(); err != nil {
 			yield(nil, fmt.Errorf("reading log: %w", err))
-			return
 		}
-		finish()
 	}
 }
 
-func (f Filter) where() (string, []any) {
+// scanEntry reads an entry whose event is not read yet.
+func scanEntry(rows *sql.Rows) (*Entry, error) {
+	e := &Entry{Texts: map[string]string{}, salts: map[string][]byte{}}
+	var beside sql.RawBytes
+	if err := rows.Scan(&e.Index, &e.Raw, &beside); err != nil {
+		return nil, err
+	}
+	texts, err := decodeTexts(beside)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	for i := range texts {
+		e.Texts[texts[i].name], e.salts[texts[i].name] = texts[i].payload, texts[i].salt[:]
+	}
+	e.Leaf = tlog.RecordHash(e.Raw).String()
+	return e, nil
+}
+
+// firstAt returns the index of the first entry that was not made before t. Times
+// never run backwards from entry to entry, so it is found by halving.
+func firstAt(ctx context.Context, q querier, t time.Time) (int64, error) {
+	var low, high int64
+	if err := q.QueryRowContext(ctx, `SELECT coalesce(max(idx) + 1, 0) FROM entries`).Scan(&high); err != nil {
+		return 0, err
+	}
+	for low < high {
+		middle := low + (high-low)/2
+		var at int64
+		err := q.QueryRowContext(ctx, `SELECT time FROM entries WHERE idx >= ? ORDER BY idx LIMIT 1`, middle).Scan(&at)
+		if err != nil {
+			return 0, err
+		}
+		if at < t.UnixMicro() {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+// disordered reports whether a log comes from a version that let its times run
+// backwards, and that they did.
+func disordered(ctx context.Context, q querier) (bool, error) {
+	var is bool
+	err := q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'entries_time')`).Scan(&is)
+	return is, err
+}
+
+// where is the filter as the end of a SELECT over the entries of q.
+func (f Filter) where(ctx context.Context, q querier) (string, []any, error) {
 	var conds []string
 	var args []any
 	add := func(cond string, arg any) {
 		conds = append(conds, cond)
 		args = append(args, arg)
 	}
-	if !f.Since.IsZero() {
-		add("time >= ?", f.Since.UnixMicro())
-	}
-	if !f.Until.IsZero() {
-		add("time < ?", f.Until.UnixMicro())
+	for _, bound := range []struct {
+		t             time.Time
+		byTime, byIdx string
+	}{{f.Since, "time >= ?", "idx >= ?"}, {f.Until, "time < ?", "idx < ?"}} {
+		if bound.t.IsZero() {
+			continue
+		}
+		byTime, err := disordered(ctx, q)
+		if err != nil {
+			return "", nil, err
+		}
+		if byTime {
+			add(bound.byTime, bound.t.UnixMicro())
+			continue
+		}
+		index, err := firstAt(ctx, q, bound.t)
+		if err != nil {
+			return "", nil, err
+		}
+		add(bound.byIdx, index)
 	}
 	if f.Kind != "" {
 		add("kind = ?", string(f.Kind))
 	}
 	if f.Subject != "" {
-		add("subject = ?", f.Subject)
+		add("subject = ? AND subject <> ''", f.Subject) // as its index has it
 	}
 	if f.Email != "" {
 		add("json_extract(CAST(entry AS TEXT), '$.caller.email') = ? COLLATE NOCASE", f.Email)
@@ -206,24 +256,24 @@ func (f Filter) where() (string, []any) {
 		add(`EXISTS (SELECT 1 FROM json_each(CAST(entry AS TEXT), '$.accesses') a WHERE '.' || json_extract(a.value, '$.object') LIKE ? ESCAPE '\')`, "%."+object)
 	}
 	if f.Approval != "" {
-		add("approval = ?", f.Approval)
+		add("approval = ? AND approval <> ''", f.Approval) // as its index has it
 	}
 	if f.QueryID != "" {
-		add("query_id = ?", f.QueryID)
+		add("query_id = ? AND query_id <> ''", f.QueryID) // as its index has it
 	}
 	if f.After > 0 {
 		add("idx >= ?", f.After)
 	}
 	if f.Session != "" {
-		add("session = ?", f.Session)
+		add("session = ? AND session <> ''", f.Session) // as its index has it
 	}
 	if f.Verdict != "" {
 		add("verdict = ?", f.Verdict)
 	}
 	if conds == nil {
-		return "", nil
+		return "", nil, nil
 	}
-	return " WHERE " + strings.Join(conds, " AND "), args
+	return " WHERE " + strings.Join(conds, " AND "), args, nil
 }
 
 // ErrNoEntry is returned for an index that the log does not reach.

@@ -113,10 +113,10 @@ func (r *Reader) verify(ctx context.Context, pinned []byte) (*Report, error) {
 		return nil, err
 	}
 	defer tx.Rollback()
-	if err := v.walk(ctx, tx); err != nil {
+	if v.unordered, err = disordered(ctx, tx); err != nil {
 		return nil, err
 	}
-	if err := v.strays(ctx, tx); err != nil {
+	if err := v.walk(ctx, tx); err != nil {
 		return nil, err
 	}
 	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(size), 0) FROM cosignatures WHERE size <= ?`, report.Entries).Scan(&report.Witnessed)
@@ -130,11 +130,14 @@ type verification struct {
 	pinned *tlog.Tree
 	tree   edge
 
-	interior int   // interior hashes that are not those of the entries
-	shapeOff bool  // the stored tree has another shape, which has been said
-	other    span  // checkpoints over another history
-	promised int64 // texts that entries bind
-	present  int64 // texts that are what was recorded
+	interior  int   // interior hashes that are not those of the entries
+	shapeOff  bool  // the stored tree has another shape, which has been said
+	other     span  // checkpoints over another history
+	newest    int64 // size of the newest checkpoint, good or not
+	promised  int64 // texts that entries bind
+	present   int64 // texts that are what was recorded
+	at        int64 // when the entry before was made
+	unordered bool  // times may run backwards, and entries are found without relying on them
 }
 
 // span counts things and keeps the first and last size.
@@ -150,11 +153,10 @@ func (s *span) add(size int64) {
 // A record is one entry with everything that is kept beside it.
 type record struct {
 	index                                              int64
-	entry                                              []byte
+	entry, hashes, texts                               []byte
 	at                                                 int64
 	kind, subject, session, verdict, approval, queryID string
 	note                                               []byte // the checkpoint over all up to this entry; nil for most
-	blobs                                              []blob
 
 	// What a worker makes of it.
 	leaf     tlog.Hash
@@ -188,10 +190,14 @@ type searched struct {
 func (c *record) check(r *Reader) {
 	c.leaf = tlog.RecordHash(c.entry)
 	var e searched
+	texts, err := decodeTexts(c.texts)
+	if err != nil {
+		c.find("%v", err)
+	}
 	if err := json.Unmarshal(c.entry, &e); err != nil {
 		c.find("the entry cannot be read: %v", err)
-		for _, b := range c.blobs {
-			c.find("a text (%s) belongs to no readable entry", b.name)
+		for i := range texts {
+			c.find("a text (%s) belongs to no readable entry", strings.ToValidUTF8(texts[i].name, "?"))
 		}
 	} else {
 		c.time = e.Time
@@ -200,9 +206,9 @@ func (c *record) check(r *Reader) {
 			c.find("the columns to search by do not repeat the entry")
 		}
 		c.promised = int64(len(e.Blobs))
-		for _, b := range c.blobs {
-			if e.Blobs[b.name] != b.digest() {
-				c.find("the text (%s) is not what was recorded", b.name)
+		for i := range texts {
+			if e.Blobs[texts[i].name] != texts[i].digest() {
+				c.find("the text (%s) is not what was recorded", strings.ToValidUTF8(texts[i].name, "?"))
 				continue
 			}
 			c.present++
@@ -254,21 +260,12 @@ func (v *verification) walk(ctx context.Context, tx *sql.Tx) error {
 			}
 		})
 	}
-	// The stored tree is read from a connection of its own, beside the entries,
-	// in the same state of the file or a later one.
-	hashes, err := v.reader.db.QueryContext(context.WithoutCancel(ctx), `SELECT idx, hash FROM hashes ORDER BY idx`)
-	if err != nil {
-		return err
-	}
-	defer hashes.Close()
 	whole := true
 	for w := range inOrder {
 		<-w.done
 		for i := range w.records {
 			if whole && !v.report.enough() {
-				if whole, err = v.next(&w.records[i], hashes); err != nil {
-					return err
-				}
+				whole = v.next(&w.records[i])
 			}
 		}
 		if !whole || v.report.enough() {
@@ -298,8 +295,7 @@ func readRecords(ctx context.Context, tx *sql.Tx, take func([]record) bool) erro
 	// Asked to watch a context, the driver does so anew for each row; ctx is
 	// looked at once in a chunk instead.
 	rows, err := tx.QueryContext(context.WithoutCancel(ctx), `
-		SELECT e.idx, e.entry, e.time, e.kind, e.subject, e.session, e.verdict, e.approval, e.query_id, c.note, b.name, b.salt, b.payload
-		FROM entries e LEFT JOIN checkpoints c ON c.size = e.idx + 1 LEFT JOIN blobs b ON b.idx = e.idx ORDER BY e.idx`)
+		SELECT idx, entry, hashes, note, texts, time, kind, subject, session, verdict, approval, query_id FROM entries ORDER BY idx`)
 	if err != nil {
 		return err
 	}
@@ -307,29 +303,24 @@ func readRecords(ctx context.Context, tx *sql.Tx, take func([]record) bool) erro
 	records := make([]record, 0, chunk)
 	for rows.Next() {
 		var c record
-		var entry, note, salt, payload sql.RawBytes
-		var name sql.NullString
-		if err := rows.Scan(&c.index, &entry, &c.at, &c.kind, &c.subject, &c.session, &c.verdict, &c.approval, &c.queryID, &note, &name, &salt, &payload); err != nil {
+		var entry, hashes, note, texts sql.RawBytes
+		if err := rows.Scan(&c.index, &entry, &hashes, &note, &texts, &c.at, &c.kind, &c.subject, &c.session, &c.verdict, &c.approval, &c.queryID); err != nil {
 			return err
 		}
-		last := len(records) - 1
-		if last < 0 || records[last].index != c.index {
-			if len(records) == chunk {
-				if !take(records) {
-					return ctx.Err()
-				}
-				records = make([]record, 0, chunk)
-			}
-			c.entry, c.note = bytes.Clone(entry), bytes.Clone(note)
-			records = append(records, c)
-			last = len(records) - 1
+		all := bytes.Join([][]byte{entry, hashes, texts, note}, nil)
+		part := func(n int) (p []byte) {
+			p, all = all[:n:n], all[n:]
+			return p
 		}
-		if name.Valid {
-			b := blob{name: name.String, payload: string(payload)}
-			if copy(b.salt[:], salt) != len(b.salt) || len(salt) != len(b.salt) {
-				b.name += " with a damaged salt" // whose digest nothing promises
+		c.entry, c.hashes, c.texts = part(len(entry)), part(len(hashes)), part(len(texts))
+		if note != nil {
+			c.note = part(len(note))
+		}
+		if records = append(records, c); len(records) == chunk {
+			if !take(records) {
+				return ctx.Err()
 			}
-			records[last].blobs = append(records[last].blobs, b)
+			records = make([]record, 0, chunk)
 		}
 	}
 	if len(records) > 0 {
@@ -340,23 +331,22 @@ func readRecords(ctx context.Context, tx *sql.Tx, take func([]record) bool) erro
 
 // next puts a record into the tree. It reports false behind a gap, where no
 // index means anything any more.
-func (v *verification) next(c *record, hashes *sql.Rows) (whole bool, err error) {
+func (v *verification) next(c *record) (whole bool) {
 	report := v.report
 	if c.index != report.Entries {
 		report.find(report.Entries, "entries %d to %d are missing", report.Entries, c.index-1)
-		return false, nil
+		return false
 	}
 	report.Findings = append(report.Findings, c.findings...)
+	if c.at < v.at && !v.unordered {
+		report.find(c.index, "the entry is older than the one before it")
+	}
+	v.at = c.at
 	report.Entries++
 	report.Newest = c.time
 	v.promised += c.promised
 	v.present += c.present
-	at := tlog.StoredHashCount(c.index)
-	for level, want := range v.tree.add(c.leaf) {
-		if err := v.stored(hashes, at+int64(level), level, c.index, want); err != nil {
-			return false, err
-		}
-	}
+	v.stored(c, v.tree.add(c.leaf))
 	if v.pinned != nil && v.pinned.N == report.Entries {
 		report.PinnedTime = c.time
 		if v.tree.root() != v.pinned.Hash {
@@ -364,41 +354,31 @@ func (v *verification) next(c *record, hashes *sql.Rows) (whole bool, err error)
 		}
 	}
 	if c.note != nil {
+		v.newest = report.Entries
 		v.checkpoint(report.Entries, c.signed, c.noteErr)
 	}
-	return true, nil
+	return true
 }
 
-// stored holds the next stored hash against the recomputed one. An entry whose
-// leaf differs has been changed.
-func (v *verification) stored(hashes *sql.Rows, number int64, level int, index int64, want tlog.Hash) error {
-	if v.shapeOff {
-		return nil
-	}
-	if !hashes.Next() {
-		if err := hashes.Err(); err != nil {
-			return err
+// stored holds the hashes that stand with an entry against the recomputed ones.
+// An entry whose leaf differs has been changed.
+func (v *verification) stored(c *record, want []tlog.Hash) {
+	if len(c.hashes) != len(want)*tlog.HashSize {
+		if !v.shapeOff {
+			v.report.find(c.index, "the stored tree does not have the shape of its entries")
 		}
-		v.report.find(-1, "stored hashes are missing from number %d on", number)
 		v.shapeOff = true
-		return nil
+		return
 	}
-	var at int64
-	var hash sql.RawBytes
-	if err := hashes.Scan(&at, &hash); err != nil {
-		return err
+	for level, h := range want {
+		switch {
+		case bytes.Equal(c.hashes[level*tlog.HashSize:][:tlog.HashSize], h[:]):
+		case level == 0:
+			v.report.find(c.index, "the entry is not what was recorded: its hash differs from the stored leaf")
+		default:
+			v.interior++
+		}
 	}
-	switch {
-	case at != number:
-		v.report.find(-1, "the stored tree does not have the shape of its entries")
-		v.shapeOff = true
-	case bytes.Equal(hash, want[:]):
-	case level == 0:
-		v.report.find(index, "the entry is not what was recorded: its hash differs from the stored leaf")
-	default:
-		v.interior++
-	}
-	return nil
 }
 
 // checkpoint holds a checkpoint against the tree of its size.
@@ -417,6 +397,9 @@ func (v *verification) checkpoint(size int64, signed tlog.Tree, err error) {
 
 // conclude says what only the end shows.
 func (v *verification) conclude() {
+	if v.newest < v.report.Entries && !v.report.enough() {
+		v.report.find(-1, "the newest checkpoint signs %d entries, the log holds %d: its end was cut off, or added to", v.newest, v.report.Entries)
+	}
 	if v.interior > 0 {
 		v.report.find(-1, "%d interior hashes are not those of the entries", v.interior)
 	}
@@ -427,46 +410,6 @@ func (v *verification) conclude() {
 		v.report.find(v.report.Entries, "the checkpoint that you hold signs %d entries, the log holds %d: its end was cut off", v.pinned.N, v.report.Entries)
 	}
 	v.report.Erased = v.promised - v.present
-}
-
-// strays looks for what belongs to no entry, and for an end that is missing.
-func (v *verification) strays(ctx context.Context, tx *sql.Tx) error {
-	report := v.report
-	if report.enough() {
-		return nil
-	}
-	var newest int64
-	err := tx.QueryRowContext(ctx, `SELECT coalesce(max(size), 0) FROM checkpoints`).Scan(&newest)
-	if err != nil {
-		return err
-	}
-	if newest > report.Entries {
-		report.find(report.Entries, "a checkpoint signs %d entries, the log holds %d: its end was cut off", newest, report.Entries)
-	}
-	if newest < report.Entries {
-		report.find(-1, "the newest checkpoint signs %d entries, the log holds %d", newest, report.Entries)
-	}
-	var many int64
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM hashes WHERE idx >= ?`, tlog.StoredHashCount(report.Entries)).Scan(&many); err != nil {
-		return err
-	}
-	if many > 0 && !v.shapeOff {
-		report.find(-1, "the stored tree does not have the shape of its entries: %d hashes belong to none", many)
-	}
-	rows, err := tx.QueryContext(ctx, `SELECT idx, name FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM entries e WHERE e.idx = b.idx) LIMIT ?`, maxFindings)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var index int64
-		var name string
-		if err := rows.Scan(&index, &name); err != nil {
-			return err
-		}
-		report.find(index, "a text (%s) belongs to no entry", strings.ToValidUTF8(name, "?"))
-	}
-	return rows.Err()
 }
 
 // Checkpoint returns the newest checkpoint, to be kept where the gateway

@@ -66,6 +66,11 @@ func (g *Gate) collect(rows *warehouse.Rows, j *Judgement, res *result) error {
 	if err := res.rows.Done(); err != nil {
 		return err
 	}
+	if j.Decision.KeepRows {
+		if res.kept, err = res.rows.lines(); err != nil {
+			return err
+		}
+	}
 	digest.Sum(res.digest[:0])
 	res.found = counts.ByName()
 	return nil

@@ -4,7 +4,6 @@ package tools_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -89,11 +88,11 @@ func TestCopies(t *testing.T) {
 			t.Errorf("%s: %s: %+v", c.name, c.read, a.Answer)
 		}
 		for _, secret := range secrets {
-			if secret = strings.Trim(secret, `"`); strings.Contains(strings.ToUpper(fmt.Sprintf("%s", a.Rows)), strings.ToUpper(secret)) {
+			if secret = strings.Trim(secret, `"`); strings.Contains(strings.ToUpper(a.Rows.String()), strings.ToUpper(secret)) {
 				t.Errorf("%s: %s shows %s", c.name, c.read, secret)
 			}
 		}
-		if a := w.gate.Query(t.Context(), fraud, tools.QueryRequest{SQL: c.read}); !strings.Contains(fmt.Sprintf("%s", a.Rows), strings.Trim(secrets[0], `"`)) {
+		if a := w.gate.Query(t.Context(), fraud, tools.QueryRequest{SQL: c.read}); !strings.Contains(a.Rows.String(), strings.Trim(secrets[0], `"`)) {
 			t.Errorf("%s: who may see the values does not: %+v", c.name, a.Answer)
 		}
 	}
@@ -113,7 +112,7 @@ func TestMaskedCopies(t *testing.T) {
 		if a.Status != tools.Completed {
 			t.Fatalf("%s: %+v", sql, a.Answer)
 		}
-		return fmt.Sprintf("%s", a.Rows)
+		return a.Rows.String()
 	}
 	run(ada, "create table staging.mine as select id, name, email as e, city from customers")
 	if a, b := run(ada, "select name, e, city from staging.mine order by id limit 5"), run(ada, "select name, email, city from customers order by id limit 5"); a != b {
@@ -180,7 +179,7 @@ func TestTags(t *testing.T) {
 		{ada, "select x, y is null from staging.copied", `[["***",false]]`},
 	} {
 		a := w.gate.Query(t.Context(), c.call, tools.QueryRequest{SQL: c.sql})
-		if got := fmt.Sprintf("%s", a.Rows); a.Status != tools.Completed || c.rows != "" && got != c.rows {
+		if got := a.Rows.String(); a.Status != tools.Completed || c.rows != "" && got != c.rows {
 			t.Errorf("%s\n got %s %+v\nwant %s", c.sql, got, a.Answer, c.rows)
 		}
 	}
@@ -190,7 +189,7 @@ func TestTags(t *testing.T) {
 	if err := w.gate.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if a := w.query("select ssn = '***' from customers where id = 1"); fmt.Sprintf("%s", a.Rows) != `[[false]]` {
+	if a := w.query("select ssn = '***' from customers where id = 1"); a.Rows.String() != `[[false]]` {
 		t.Errorf("without the tag: %s %+v", a.Rows, a.Answer)
 	}
 }

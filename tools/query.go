@@ -84,11 +84,7 @@ func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, re
 		res = g.execute(ctx, j, receipt)
 	}
 	res.duration = time.Since(started)
-	outcome, err := outcomeEvent(tool, call, j, receipt, res)
-	if err == nil {
-		_, err = g.config.Log.Append(ctx, outcome)
-	}
-	if err != nil {
+	if _, err := g.config.Log.Append(ctx, outcomeEvent(tool, call, j, receipt, res)); err != nil {
 		return QueryAnswer{Answer: g.unavailable(errors.Join(err, res.rows.Close()))}
 	}
 	if res.err != nil {
@@ -127,6 +123,7 @@ func changesCatalog(c policy.Class) bool {
 type result struct {
 	columns   []Column
 	rows      *Rows
+	kept      string // the rows, a line each, where policy keeps them
 	bytes     int64
 	truncated bool
 	found     map[string]int64 // detector → values it hid

@@ -129,7 +129,7 @@ func describe(e *audit.Event, j *Judgement) {
 
 // outcomeEvent records how a statement ended. It names the record that let it
 // run.
-func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r result) (audit.Event, error) {
+func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r result) audit.Event {
 	e := callEvent(audit.KindOutcome, tool, call)
 	e.Purpose = ""
 	of := receipt.Index()
@@ -139,16 +139,11 @@ func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r
 	e.Status = string(Completed)
 	if r.err != nil {
 		e.Status, e.Error = string(Failed), errorClass(r.err)
-		return e, nil
+		return e
 	}
 	e.Rows, e.Bytes, e.Truncated, e.Redacted = r.rows.Len(), r.bytes, r.truncated, r.found
 	e.Result = hex.EncodeToString(r.digest[:])
-	if j.Decision.KeepRows {
-		var err error
-		if e.Answer, err = r.rows.lines(); err != nil {
-			return audit.Event{}, fmt.Errorf("keeping rows: %w", err)
-		}
-	}
+	e.Answer = r.kept
 	for _, c := range r.columns {
 		name := c.Name
 		if c.Masked != "" {
@@ -156,7 +151,7 @@ func outcomeEvent(tool string, call Call, j *Judgement, receipt audit.Receipt, r
 		}
 		e.Columns = append(e.Columns, name)
 	}
-	return e, nil
+	return e
 }
 
 // errorClass is what the log keeps of an error: the warehouse's own words may

@@ -656,3 +656,19 @@ func BenchmarkRead(b *testing.B) {
 		}
 	})
 }
+
+func TestTagsAreReadBack(t *testing.T) {
+	tag := Tag{"querywarden/x", 17, "bGVhZg=="}
+	if got, ok := ParseTag(tag.String()); !ok || got != tag {
+		t.Errorf("%+v, %t", got, ok)
+	}
+	for _, text := range []string{
+		"", "x", "{}", "null", "[]", `{"log":"","entry":1,"leaf":"x"}`, `{"log":"a","entry":-1,"leaf":"x"}`, `{"log":"a","entry":1,"leaf":""}`,
+		tag.String() + " ", tag.String() + tag.String(), `{"log":"a","entry":1,"leaf":"x","more":1}`, `{"entry":1,"log":"a","leaf":"x"}`,
+		`{"log":"a","entry":1,"entry":2,"leaf":"x"}`,
+	} {
+		if got, ok := ParseTag(text); ok {
+			t.Errorf("%q was read as %+v", text, got)
+		}
+	}
+}

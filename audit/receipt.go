@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -73,13 +74,37 @@ func (r Receipt) Tag() string {
 	if r.r == nil {
 		return ""
 	}
-	text, err := json.Marshal(struct {
-		Origin string `json:"log"`
-		Index  int64  `json:"entry"`
-		Leaf   string `json:"leaf"`
-	}{r.r.origin, r.r.index, r.r.leaf.String()})
+	return Tag{r.r.origin, r.r.index, r.r.leaf.String()}.String()
+}
+
+// A Tag is what a QUERY_TAG says: which entry of which log let the statement
+// run.
+type Tag struct {
+	Origin string `json:"log"`
+	Index  int64  `json:"entry"`
+	Leaf   string `json:"leaf"` // the entry's leaf hash, base64
+}
+
+// String is the tag's text.
+func (t Tag) String() string {
+	text, err := json.Marshal(t)
 	if err != nil {
 		return "" // three plain fields cannot fail; no tag is the safe answer
 	}
 	return string(text)
+}
+
+// ParseTag reads a QUERY_TAG that [Receipt.Tag] has made. Others are not ok.
+func ParseTag(text string) (t Tag, ok bool) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&t); err != nil || t.String() != text {
+		return Tag{}, false
+	}
+	return t, t.Origin != "" && t.Leaf != "" && t.Index >= 0
+}
+
+// Tag is the QUERY_TAG of the statement that this entry let run.
+func (r *Reader) Tag(e *Entry) string {
+	return Tag{r.Origin(), e.Index, e.Leaf}.String()
 }

@@ -438,6 +438,7 @@ func (s *session) drop(ctx context.Context, n *ast.Drop) (*result, error) {
 				return &sqlError{code: "002203", state: "42601", message: compilation + "Object found is of type '" + strings.TrimPrefix(kind, "BASE ") + "', not specified type '" + n.Kind + "'."}
 			}
 			gone()
+			s.modifies(o)
 			return s.removeObject(ctx, o)
 		case "SCHEMA":
 			database := s.database
@@ -483,7 +484,7 @@ func (s *session) truncate(ctx context.Context, n *ast.Truncate) (*result, error
 		}
 		return nil, err
 	}
-	if _, err := s.change(ctx, &ast.Delete{Target: n.Name}); err != nil {
+	if _, err := s.change(ctx, &resolver{}, &ast.Delete{Target: n.Name}); err != nil {
 		return nil, err
 	}
 	return status(typeDDL, "Statement executed successfully."), nil

@@ -38,6 +38,8 @@ type Emulator struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
+	history history
+
 	// ddl lets one statement at a time change the catalog: DuckDB refuses the
 	// second of two at once, Snowflake makes it wait.
 	ddl sync.Mutex
@@ -86,7 +88,7 @@ func Open(dir string, options Options) (*Emulator, error) {
 	e.db = sql.OpenDB(connector)
 	e.life, e.end = context.WithCancel(context.Background())
 	e.server = e.newServer()
-	if err := e.setUp(e.life); err != nil {
+	if err := errors.Join(e.openHistory(dir), e.setUp(e.life)); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the emulator: %w", err), e.Close())
 	}
 	return e, nil
@@ -104,11 +106,13 @@ var locks = []string{
 	// do not depend on the host's zone.
 	"SET default_null_order = 'nulls_last_on_asc_first_on_desc'",
 	"SET GLOBAL TimeZone = 'UTC'",
+	// A plan as written and as it would run: see history.go.
+	"SET explain_output = 'all'",
 	"SET lock_configuration = true",
 }
 
 func (e *Emulator) setUp(ctx context.Context) error {
-	for _, list := range [][]string{locks, macros, catalogTables} {
+	for _, list := range [][]string{locks, macros, catalogTables, historyTables} {
 		for _, s := range list {
 			if _, err := e.db.ExecContext(ctx, s); err != nil {
 				return fmt.Errorf("preparing DuckDB: %w", err)
@@ -235,7 +239,7 @@ func (e *Emulator) Close() error {
 	for _, s := range open {
 		e.endSession(s)
 	}
-	if err := errors.Join(err, e.db.Close()); err != nil {
+	if err := errors.Join(err, e.closeHistory(), e.db.Close()); err != nil {
 		return fmt.Errorf("closing the emulator: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -143,6 +144,7 @@ func (e *Emulator) authenticate(text, account string, now time.Time) (*user, err
 type loginRequest struct {
 	Data struct {
 		AccountName       string         `json:"ACCOUNT_NAME"`
+		ClientAppID       string         `json:"CLIENT_APP_ID"`
 		Authenticator     string         `json:"AUTHENTICATOR"`
 		Token             string         `json:"TOKEN"`
 		SessionParameters map[string]any `json:"SESSION_PARAMETERS"`
@@ -162,6 +164,7 @@ func (e *Emulator) login(w http.ResponseWriter, r *http.Request) {
 	u, err := e.authenticate(data.Token, data.AccountName, time.Now())
 	if err != nil {
 		e.logger.Warn("refusing a login", "cause", err)
+		e.signedIn(r, &request, claimedUser(data.Token), "390144", "JWT_TOKEN_INVALID")
 		replyError(w, "390144", "JWT token is invalid.")
 		return
 	}
@@ -176,9 +179,11 @@ func (e *Emulator) login(w http.ResponseWriter, r *http.Request) {
 	}
 	if code, message := s.enter(r.Context(), r.URL.Query().Get); code != "" {
 		e.endSession(s)
+		e.signedIn(r, &request, u.name, code, message)
 		replyError(w, code, message)
 		return
 	}
+	e.signedIn(r, &request, u.name, "", "")
 	e.mu.Lock()
 	reply := map[string]any{
 		"token":                   e.newToken(s, false, sessionTokenLife),
@@ -195,6 +200,34 @@ func (e *Emulator) login(w http.ResponseWriter, r *http.Request) {
 	}
 	e.mu.Unlock()
 	replyData(w, reply)
+}
+
+// signedIn writes a login down.
+func (e *Emulator) signedIn(r *http.Request, request *loginRequest, user, code, message string) {
+	ip, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		ip = r.RemoteAddr
+	}
+	err = e.history.note(journalLine{SignIn: &signIn{
+		Time: time.Now().UTC(), User: user, IP: ip, Client: request.Data.ClientAppID, Factor: "RSA_KEYPAIR",
+		Success: code == "", Code: code, Message: message,
+	}})
+	if err != nil {
+		e.logger.Error("keeping the history", "error", err)
+	}
+}
+
+// claimedUser is whom a JWT that does not count says to be.
+func claimedUser(text string) string {
+	_, rest, _ := strings.Cut(text, ".")
+	middle, _, _ := strings.Cut(rest, ".")
+	var claims struct{ Sub string }
+	raw, err := base64.RawURLEncoding.DecodeString(middle)
+	if err != nil || json.Unmarshal(raw, &claims) != nil {
+		return ""
+	}
+	_, name, _ := strings.Cut(claims.Sub, ".")
+	return name
 }
 
 // enter makes the session stand where the login's query parameters say. An

@@ -129,8 +129,17 @@ func (r *resolver) node(ctx context.Context, n ast.Node, ctes map[string]bool) e
 			if err != nil {
 				return err
 			}
+			if o.database == accountDatabase && o.schema == accountUsage {
+				if err := r.session.emulator.mergeHistory(ctx); err != nil {
+					return err
+				}
+			}
 			r.relations[n] = o
 			*n.Name = *o.engineName()
+		}
+	case *ast.TableFunc:
+		if err := r.session.tableFunction(ctx, n); err != nil {
+			return err
 		}
 	case *ast.Update:
 		if err := r.session.target(ctx, n.Target); err != nil {

@@ -24,6 +24,7 @@ func (j *job) text() string { return j.source[j.stmt.Pos():j.stmt.End()] }
 
 // run runs one statement. The caller has the session's turn.
 func (s *session) run(ctx context.Context, j *job) (*result, error) {
+	s.kind = kindOfStatement(j.stmt)
 	if err := s.bind(j); err != nil {
 		return nil, err
 	}
@@ -99,8 +100,10 @@ func (s *session) compile(ctx context.Context, q ast.Query) (declared []*dataTyp
 		return nil, "", err
 	}
 	declared = r.declared(ctx, q)
-	text, err = s.duckDB(q)
-	return declared, text, err
+	if text, err = s.duckDB(q); err != nil {
+		return nil, "", err
+	}
+	return declared, text, s.see(ctx, r, text)
 }
 
 // duckDB prints a resolved tree in DuckDB's dialect.
@@ -116,9 +119,12 @@ func (s *session) duckDB(n ast.Node) (string, error) {
 }
 
 // change runs DML and returns how many rows DuckDB says it touched.
-func (s *session) change(ctx context.Context, n ast.Node) (int64, error) {
+func (s *session) change(ctx context.Context, r *resolver, n ast.Node) (int64, error) {
 	text, err := s.duckDB(n)
 	if err != nil {
+		return 0, err
+	}
+	if err := s.see(ctx, r, text); err != nil {
 		return 0, err
 	}
 	done, err := s.conn.ExecContext(ctx, text)
@@ -137,6 +143,7 @@ func (s *session) target(ctx context.Context, name *ast.ObjectName) error {
 	if o.kind != "BASE TABLE" {
 		return &sqlError{code: "001003", state: "42601", message: compilation + "Object '" + o.String() + "' is not a table."}
 	}
+	s.modifies(o)
 	*name = *o.engineName()
 	return nil
 }
@@ -154,11 +161,11 @@ func (s *session) insert(ctx context.Context, _ *job, n *ast.Insert) (*result, e
 	var rows int64
 	err := s.atomically(ctx, func() (err error) {
 		if overwrite {
-			if _, err := s.change(ctx, &ast.Delete{Target: n.Target}); err != nil {
+			if _, err := s.change(ctx, &resolver{}, &ast.Delete{Target: n.Target}); err != nil {
 				return err
 			}
 		}
-		rows, err = s.change(ctx, n)
+		rows, err = s.change(ctx, r, n)
 		return err
 	})
 	if err != nil {
@@ -175,7 +182,7 @@ func (s *session) update(ctx context.Context, _ *job, n *ast.Update) (*result, e
 	for _, a := range n.Set {
 		a.Column = a.Column[len(a.Column)-1:]
 	}
-	rows, err := s.change(ctx, n)
+	rows, err := s.change(ctx, r, n)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +194,7 @@ func (s *session) delete(ctx context.Context, _ *job, n *ast.Delete) (*result, e
 	if err := r.resolve(ctx, n); err != nil {
 		return nil, err
 	}
-	rows, err := s.change(ctx, n)
+	rows, err := s.change(ctx, r, n)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +224,9 @@ func (s *session) merge(ctx context.Context, _ *job, n *ast.Merge) (*result, err
 	}
 	text, err := s.duckDB(n)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.see(ctx, r, text); err != nil {
 		return nil, err
 	}
 	taken, err := texts(ctx, s.conn, text+" RETURNING merge_action")

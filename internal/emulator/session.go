@@ -37,6 +37,8 @@ type session struct {
 	parameters map[string]string
 	variables  map[string]*ast.Literal
 	inTx       bool
+	kind       string  // QUERY_TYPE of the statement that runs
+	reached    reached // and what it touches
 
 	// The emulator's mutex guards these.
 	ended    bool
@@ -55,6 +57,7 @@ type query struct {
 	requestID string
 	text      string
 	tag       string
+	past      past
 	base      string // of the addresses that its reply gives out
 	started   time.Time
 	cancel    context.CancelFunc
@@ -251,6 +254,11 @@ func (s *session) serve(ctx context.Context, q *query, request *queryRequest) {
 		return s.parameters[name]
 	}
 	q.tag = parameter("QUERY_TAG")
+	s.kind, s.reached = "UNKNOWN", reached{}
+	if err := q.begun(); err != nil {
+		q.finish(q.errorReply(err), 0, err)
+		return
+	}
 	if seconds, err := strconv.Atoi(parameter("STATEMENT_TIMEOUT_IN_SECONDS")); err == nil && seconds > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
@@ -264,15 +272,18 @@ func (s *session) serve(ctx context.Context, q *query, request *queryRequest) {
 	attributes := []any{"session", s.id, "query", q.id, "tag", q.tag, "statement", q.text}
 	if err != nil {
 		s.emulator.logger.Debug("statement failed", append(attributes, "error", err)...)
+		q.over(0, 0, err)
 		q.finish(q.errorReply(err), 0, err)
 		return
 	}
 	s.emulator.logger.Debug("statement done", append(attributes, "rows", result.count)...)
 	reply, err := q.resultReply(result)
 	if err != nil {
+		q.over(0, 0, err)
 		q.finish(q.errorReply(translate(err)), 0, err)
 		return
 	}
+	q.over(result.count, int64(len(reply)), nil)
 	q.finish(reply, result.count, nil)
 }
 

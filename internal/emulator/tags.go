@@ -10,46 +10,59 @@ import (
 	"querywarden/internal/snowsql/token"
 )
 
-// The database SNOWFLAKE holds what an account says of itself: here, which
-// tags hang on what, at once instead of within two hours.
+// The database SNOWFLAKE holds what an account says of itself, at once instead
+// of within hours: which tags hang on what, and what has happened.
 // docs.snowflake.com/en/sql-reference/account-usage/tag_references
 const (
 	accountDatabase = "SNOWFLAKE"
 	accountUsage    = "ACCOUNT_USAGE"
 )
 
-var tagReferences = object{accountDatabase, accountUsage, "TAG_REFERENCES", "VIEW"}
-
 const tagReferencesView = `SELECT tag_database AS "TAG_DATABASE", tag_schema AS "TAG_SCHEMA", tag_name AS "TAG_NAME", tag_value AS "TAG_VALUE",
 	object_database AS "OBJECT_DATABASE", object_schema AS "OBJECT_SCHEMA", object_name AS "OBJECT_NAME",
 	CAST(NULL AS TIMESTAMPTZ) AS "OBJECT_DELETED", CASE WHEN column_name IS NULL THEN 'TABLE' ELSE 'COLUMN' END AS "DOMAIN", column_name AS "COLUMN_NAME"
 	FROM "_catalog".tag_references`
 
-// addAccount makes the database SNOWFLAKE unless it is there.
+// addAccount makes what the database SNOWFLAKE lacks.
 func (s *session) addAccount(ctx context.Context) error {
 	known, err := s.databaseExists(ctx, accountDatabase)
-	if err != nil || known {
+	if err != nil {
 		return err
 	}
 	return s.define(ctx, func() error {
-		if err := s.addDatabase(ctx, accountDatabase, ""); err != nil {
-			return err
+		if !known {
+			if err := s.addDatabase(ctx, accountDatabase, ""); err != nil {
+				return err
+			}
+			if err := s.addSchema(ctx, accountDatabase, accountUsage, ""); err != nil {
+				return err
+			}
 		}
-		if err := s.addSchema(ctx, accountDatabase, accountUsage, ""); err != nil {
-			return err
+		for name, text := range usageViews {
+			if err := s.addUsageView(ctx, object{accountDatabase, accountUsage, name, "VIEW"}, text); err != nil {
+				return err
+			}
 		}
-		if err := exec(ctx, s.conn, "CREATE VIEW "+tagReferences.engineText()+" AS "+tagReferencesView); err != nil {
-			return err
-		}
-		if err := s.addObject(ctx, tagReferences, objectDetails{}); err != nil {
-			return err
-		}
-		columns, err := s.columnsOfQuery(ctx, tagReferencesView)
-		if err != nil {
-			return err
-		}
-		return s.addColumns(ctx, tagReferences, columns)
+		return nil
 	})
+}
+
+func (s *session) addUsageView(ctx context.Context, o object, text string) error {
+	kind, err := s.kindOf(ctx, o)
+	if err != nil || kind != "" {
+		return err
+	}
+	if err := exec(ctx, s.conn, "CREATE VIEW "+o.engineText()+" AS "+text); err != nil {
+		return err
+	}
+	if err := s.addObject(ctx, o, objectDetails{}); err != nil {
+		return err
+	}
+	columns, err := s.columnsOfQuery(ctx, text)
+	if err != nil {
+		return err
+	}
+	return s.addColumns(ctx, o, columns)
 }
 
 func (s *session) createTag(ctx context.Context, n *ast.Create) (*result, error) {

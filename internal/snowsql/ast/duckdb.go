@@ -327,6 +327,10 @@ func (p *printer) duckdbTableFunc(n *TableFunc) bool {
 		p.raw("range(CAST(")
 		p.node(rows)
 		p.raw(" AS BIGINT))")
+	case "SF_QUERY_HISTORY", "SF_LOGIN_HISTORY": // the emulator's own
+		p.raw(strings.ToLower(call.Name.Fold()) + "(")
+		list(p, call.Args)
+		p.raw(")")
 	case "RESULT_SCAN":
 		p.fail("the embedded warehouse keeps no results for RESULT_SCAN")
 		return true

@@ -48,6 +48,7 @@ var outsiders = map[string]string{
 	"github.com/duckdb/duckdb-go":        "internal/emulator",
 	"github.com/slack-go/slack":          "approvals/slack",
 	"github.com/coreos/go-oidc":          "internal/identity",
+	"github.com/zitadel/oidc":            "internal/identity/identitytest",
 	"modernc.org/sqlite":                 "audit",
 	"golang.org/x/term":                  "cmd/querywarden",
 }

@@ -1,5 +1,16 @@
-// Package identitytest is an OpenID provider for tests: discovery and keys over
-// HTTP on loopback, and tokens of any shape, the wrong ones included.
+// Package identitytest is an OpenID provider for tests, over HTTP on loopback.
+//
+// It is two things. One is a provider as companies run them, with
+// zitadel/oidc's engine inside: discovery, code + PKCE, the device flow,
+// refresh, client credentials and token exchange, with people, their groups and
+// the programs they sign in with ([Provider.AddPerson], [Provider.AddClient]).
+// Clients may also register themselves (RFC 7591) or be a URL (client ID
+// metadata documents). Its access tokens are those of RFC 9068, made for the
+// resource that was asked for (RFC 8707). A person signs in by clicking on
+// their name, or unasked where [Provider.SignInAs] says so.
+//
+// The other is a hostile issuer: it signs whatever a test wants, the wrong
+// ones included ([Provider.Sign], [Provider.SignText]).
 package identitytest
 
 import (
@@ -17,29 +28,52 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
 // A Provider signs with RS256. It is safe for use by several goroutines.
 type Provider struct {
 	tb      testing.TB
 	server  *httptest.Server
+	engine  *op.Provider
 	fetches atomic.Int64
 
 	mu     sync.Mutex
 	key    *rsa.PrivateKey
 	kid    string
 	answer http.HandlerFunc // instead of the keys, nil if the keys
+	state
 }
 
 // New starts a provider that stops when the test ends.
 func New(tb testing.TB) *Provider {
 	tb.Helper()
-	p := &Provider{tb: tb}
+	p := &Provider{tb: tb, state: newState()}
 	p.Rotate()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", p.metadata)
+	mux.HandleFunc("GET /.well-known/oauth-authorization-server", p.metadata)
 	mux.HandleFunc("GET /keys", p.keys)
-	p.server = httptest.NewServer(mux)
+	mux.HandleFunc("POST /register", p.register)
+	mux.HandleFunc("/sign-in", p.signIn)
+	mux.HandleFunc("/device", p.device)
+	mux.HandleFunc("POST /oauth/token", p.token)
+	mux.HandleFunc("/authorize/callback", p.callback)
+	mux.Handle("/", http.HandlerFunc(p.serveEngine))
+	p.server = httptest.NewUnstartedServer(mux)
+	// The issuer's name has to be known before the first request.
+	engine, err := op.NewProvider(&op.Config{
+		CodeMethodS256: true, AuthMethodPost: true, GrantTypeRefreshToken: true,
+		SupportedScopes:     []string{oidc.ScopeOpenID, oidc.ScopeProfile, oidc.ScopeEmail, oidc.ScopeOfflineAccess, "groups"},
+		DeviceAuthorization: op.DeviceAuthorizationConfig{Lifetime: 5 * time.Minute, PollInterval: time.Second, UserFormPath: "/device", UserCode: op.UserCodeBase20},
+	}, &storage{p}, op.StaticIssuer("http://"+p.server.Listener.Addr().String()), op.WithAllowInsecure())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p.engine = engine
+	p.server.Start()
 	tb.Cleanup(p.server.Close)
 	return p
 }
@@ -70,18 +104,21 @@ func (p *Provider) AnswerKeys(h http.HandlerFunc) {
 	p.answer = h
 }
 
-func (p *Provider) metadata(w http.ResponseWriter, _ *http.Request) {
-	p.reply(w, map[string]any{
-		"issuer":   p.URL(),
-		"jwks_uri": p.URL() + "/keys",
-
-		"authorization_endpoint": p.URL() + "/authorize",
-		"token_endpoint":         p.URL() + "/token",
-
-		"response_types_supported":              []string{"code"},
-		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": []string{"RS256"},
-	})
+// metadata is the engine's, with what it does not know of.
+func (p *Provider) metadata(w http.ResponseWriter, r *http.Request) {
+	r = r.Clone(r.Context())
+	r.URL.Path = "/.well-known/openid-configuration"
+	recorded := httptest.NewRecorder()
+	p.engine.ServeHTTP(recorded, r)
+	var metadata map[string]any
+	if err := json.Unmarshal(recorded.Body.Bytes(), &metadata); err != nil {
+		p.tb.Errorf("reading the engine's metadata: %v", err)
+	}
+	metadata["registration_endpoint"] = p.URL() + "/register"
+	metadata["client_id_metadata_document_supported"] = true
+	metadata["authorization_response_iss_parameter_supported"] = true
+	metadata["token_endpoint_auth_methods_supported"] = []string{"none", "client_secret_basic", "client_secret_post"}
+	p.reply(w, metadata)
 }
 
 func (p *Provider) keys(w http.ResponseWriter, r *http.Request) {

@@ -1,72 +1,71 @@
 // Package approvals holds the requests that wait for a person.
 //
-// A request binds one statement exactly: the text that would run, who asked,
-// the masks, limits and policy it was judged under ([Binding]). Its state
-// moves along [transitions] and no other way. Every move is one transaction:
-// a compare-and-swap on state and fence, together with the record in the audit
-// log. Nothing is kept in memory but who is waiting to hear.
+// A request binds one statement exactly: the text that would run, who asked and
+// in which session, the role and place, the objects with their versions, the
+// masks, filters, limits and policy it was judged under ([Binding]). Its state
+// moves along [transitions] and no other way. Every move is one transaction of
+// the audit log's database: a compare-and-swap on state and fence, the record,
+// and what messengers have to be told. Nothing is kept in memory but who is
+// waiting to hear.
 //
-//	pending   → approved, denied, expired, cancelled
-//	approved  → executing, expired, revoked
-//	executing → done, failed, indeterminate
+//	pending       → approved, denied, expired, cancelled
+//	approved      → executing, expired, revoked
+//	executing     → done, failed, indeterminate
+//	indeterminate → done, failed
 //
-// Two clocks run: a request that nobody decides expires, and so does one that
-// was approved and not run. The claim (approved → executing) happens once; a
-// gateway that dies behind it leaves a request that is indeterminate, for a
-// person to look at, and is never run again.
+// # Who decides
+//
+// As many different people of the rule's groups as its quorum says; one denial
+// ends it, and takes an approval back that is not used yet. Nobody decides on
+// their own request or on that of an agent that acts for them, by subject or by
+// e-mail address, whatever groups they are in. Two accounts with one address
+// are one person. How a voter came is part of the vote ([Via]): a rule that asks
+// for a fresh sign-in takes no yes from Slack, and a statement with characters
+// that hide something takes a yes only from the console, which shows them.
+//
+// Where a rule has break_glass, one person of those groups decides alone, with a
+// reason and a ticket. The time to run is short then, everybody is told, and the
+// request stays open until a second person has acknowledged it.
+//
+// # Two clocks
+//
+// A request that nobody decides expires, and so does one that was approved and
+// not run. The claim (approved → executing) happens once; it decides between a
+// run and everything that would stop it. It is good for a time, the lease: whoever
+// holds it looks once more ([Store.Holds]) before anything is sent, and sends
+// under a deadline that ends before the lease does. When that is over, or the
+// gateway dies, nobody runs the statement again: what became of it is looked up
+// in the account's own history, and where that says nothing the request is
+// indeterminate, for a person to settle.
 package approvals
 
 import (
-	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
-	"querywarden/audit"
 	"querywarden/policy"
 )
-
-// A State of a request. The zero State is none, and allows nothing.
-type State string
-
-// The states.
-const (
-	Pending       State = "pending"
-	Approved      State = "approved"
-	Denied        State = "denied"
-	Expired       State = "expired"
-	Cancelled     State = "cancelled"
-	Revoked       State = "revoked"
-	Executing     State = "executing"
-	Done          State = "done"
-	Failed        State = "failed"
-	Indeterminate State = "indeterminate"
-)
-
-// transitions are all moves that there are.
-var transitions = map[State][]State{
-	Pending:   {Approved, Denied, Expired, Cancelled},
-	Approved:  {Executing, Expired, Revoked},
-	Executing: {Done, Failed, Indeterminate},
-}
 
 // The errors of this package.
 var (
 	ErrNotFound     = errors.New("there is no such request")
 	ErrNotPending   = errors.New("the request is not waiting for a decision any more")
 	ErrNotClaimable = errors.New("the request is not approved, or not any more")
-	ErrOtherBinding = errors.New("what would run is not what was approved")
-	ErrOwnRequest   = errors.New("nobody approves their own request, nor that of an agent acting for them")
+	ErrNotHeld      = errors.New("the claim is over")
+	ErrOtherBinding = errors.New("that is not the statement that is asked for")
+	ErrOwnRequest   = errors.New("nobody decides on their own request, nor on that of an agent acting for them")
 	ErrNotApprover  = errors.New("the voter is in none of the approving groups")
 	ErrNeedsReason  = errors.New("this decision needs a reason")
-	ErrLongReason   = errors.New("the reason is longer than 2000 bytes")
+	ErrNeedsTicket  = errors.New("breaking the glass needs a ticket")
+	ErrLongReason   = errors.New("the reason is longer than 2000 bytes or is not text")
+	ErrNeedsSignIn  = errors.New("this decision needs a fresh sign-in in the console")
+	ErrNotReadable  = errors.New("the statement holds characters that hide something; it can be approved only in the console, which shows them")
+	ErrNoGlass      = errors.New("no rule lets anybody decide on this request alone")
+	ErrNotOpen      = errors.New("there is nothing to acknowledge or to settle")
 )
 
 // A Binding is what an approval is good for.
@@ -74,13 +73,17 @@ type Binding struct {
 	Statement string           `json:"statement"` // as it would run, without the gate's secrets
 	Requester policy.Identity  `json:"requester"`
 	Behind    *policy.Identity `json:"behind,omitempty"`
+	Session   string           `json:"session"` // the gateway's name for the requester's session
+	Role      string           `json:"role"`
+	Warehouse string           `json:"warehouse"`
+	Database  string           `json:"database"`
+	Schema    string           `json:"schema"`
 	Objects   []string         `json:"objects"`
 	Versions  []string         `json:"versions"` // of the objects, in the catalog; empty where there is none
 	Masks     []string         `json:"masks"`
+	Filters   []string         `json:"filters"`
 	Limits    policy.Limits    `json:"limits"`
 	Policy    string           `json:"policy"`
-	Database  string           `json:"database"`
-	Schema    string           `json:"schema"`
 }
 
 // Digest is the SHA-256 of the binding as JSON, in hexadecimal.
@@ -93,20 +96,87 @@ func (b Binding) Digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Short is the part of a digest that a button carries beside the request's id:
+// its first 16 characters.
+func Short(digest string) string { return digest[:min(len(digest), 16)] }
+
+// An Asking is a new request's content. Binding, Caller, Sent and Need are
+// required.
+type Asking struct {
+	Binding Binding
+	Caller  policy.Caller   // the requester, with kind and groups
+	Sent    string          // the statement as the agent sent it
+	Reason  string          // asserted
+	Client  string          // the program that asks, asserted
+	Need    policy.Approval // what it takes
+	Brief   Brief
+	Marks   []Mark // in Binding.Statement
+	// After is a request that this one takes the place of: what was approved
+	// there is not what would run now.
+	After string
+}
+
+// A Brief is what an approver is shown beyond the statement.
+type Brief struct {
+	// Effects say what the statement does, a sentence each.
+	Effects []string `json:"effects,omitempty"`
+	// Rows is how many rows the statement's condition matches; nil if that is
+	// not known, and RowsNote says why not, or of what it is the number.
+	Rows     *int64 `json:"rows,omitempty"`
+	RowsNote string `json:"rows_note,omitempty"`
+	// Depends are the objects that name what is changed.
+	Depends []string `json:"depends,omitempty"`
+	// Estimate is the warehouse's own, in words.
+	Estimate string `json:"estimate,omitempty"`
+	// Undo is the way back, as SQL and words, UndoBy until when it is open;
+	// zero if that is not known.
+	Undo   string    `json:"undo,omitempty"`
+	UndoBy time.Time `json:"undo_by,omitzero"`
+}
+
+// A Mark is a place in a statement, in bytes, that an approver should not
+// overlook.
+type Mark struct {
+	Start int    `json:"start"`
+	End   int    `json:"end"`
+	Kind  string `json:"kind"` // "object" or "effect"
+}
+
 // A Request is a statement that waits, or has waited, for a person.
 type Request struct {
 	ID       string          `json:"id"`
 	State    State           `json:"state"`
 	Digest   string          `json:"digest"`
 	Binding  Binding         `json:"binding"`
+	Caller   policy.Caller   `json:"caller"` // the requester as of the request
 	Sent     string          `json:"sent"`   // the statement as the agent sent it
 	Reason   string          `json:"reason"` // asserted
 	Client   string          `json:"client"` // asserted
 	Approval policy.Approval `json:"approval"`
+	Brief    Brief           `json:"brief"`
+	Marks    []Mark          `json:"marks,omitempty"`
 	Asked    time.Time       `json:"asked"`
 	DecideBy time.Time       `json:"decide_by"`
 	RunBy    time.Time       `json:"run_by,omitzero"` // once approved
 	Votes    []Vote          `json:"votes,omitempty"`
+
+	After  string `json:"after,omitempty"`  // the request that this one takes the place of
+	Before string `json:"before,omitempty"` // the one that takes this one's place
+
+	BreakGlass *BrokenGlass `json:"break_glass,omitempty"`
+	// Closed says who ended the request otherwise than by a vote, and why.
+	Closed *Closing `json:"closed,omitempty"`
+	// Outcome is how the execution ended.
+	Outcome *Outcome `json:"outcome,omitempty"`
+	// SafetyCopy is the full name of the clone that was made before the
+	// statement ran, CopyUntil how long it stays.
+	SafetyCopy string    `json:"safety_copy,omitempty"`
+	CopyUntil  time.Time `json:"copy_until,omitzero"`
+
+	Claimed time.Time `json:"claimed,omitzero"` // once claimed
+	Lease   time.Time `json:"lease,omitzero"`   // until when the claim holds
+	Receipt int64     `json:"receipt,omitzero"` // the execution's entry in the log
+	Tag     string    `json:"tag,omitempty"`    // and its QUERY_TAG
 
 	fence int64
 }
@@ -114,424 +184,68 @@ type Request struct {
 // A Vote is one person's answer.
 type Vote struct {
 	Voter   policy.Identity `json:"voter"`
+	Via     Via             `json:"via"`
 	Approve bool            `json:"approve"`
 	Reason  string          `json:"reason,omitempty"`
 	At      time.Time       `json:"at"`
 }
 
+// A BrokenGlass is an approval by one person in an emergency.
+type BrokenGlass struct {
+	By            policy.Identity `json:"by"`
+	Reason        string          `json:"reason"`
+	Ticket        string          `json:"ticket"`
+	At            time.Time       `json:"at"`
+	AcknowledgeBy time.Time       `json:"acknowledge_by"`
+	// AckBy is the second person, nil as long as nobody has acknowledged.
+	AckBy *policy.Identity `json:"ack_by,omitempty"`
+	AckAt time.Time        `json:"ack_at,omitzero"`
+	Note  string           `json:"note,omitempty"` // the second person's
+}
+
+// A Closing is an end that is not a vote. By is empty where the gate did it.
+type Closing struct {
+	By     policy.Identity `json:"by"`
+	Reason string          `json:"reason,omitempty"`
+	At     time.Time       `json:"at"`
+}
+
+// An Outcome is how an execution ended, without data.
+type Outcome struct {
+	Rows    int64  `json:"rows,omitempty"`     // in the answer
+	QueryID string `json:"query_id,omitempty"` // the warehouse's
+	Code    string `json:"code,omitempty"`     // the answer's reason code
+	Error   string `json:"error,omitempty"`    // class and number
+	Ref     string `json:"ref,omitempty"`      // of the outcome's entry in the log
+	// Undo is the way back, now that the query's id is known.
+	Undo string `json:"undo,omitempty"`
+}
+
+// Via is the way by which a voter came. The zero Via is none: it takes no vote.
+type Via string
+
+// The ways.
+const (
+	ViaConsole Via = "console" // a fresh sign-in in the browser
+	ViaSlack   Via = "slack"   // a click by a linked account
+	ViaHost    Via = "host"    // the gateway's own machine, as its kernel says
+)
+
 // A Voter is a person with the groups that they are in now.
 type Voter struct {
 	policy.Identity
 	Groups []string
+	Via    Via
 }
 
-const schema = `CREATE TABLE IF NOT EXISTS approvals (
-	id TEXT PRIMARY KEY, state TEXT NOT NULL, fence INTEGER NOT NULL, request TEXT NOT NULL
-) STRICT; CREATE INDEX IF NOT EXISTS approvals_state ON approvals (state);`
-
-// A Store keeps requests in the audit log's file, so that a change and its
-// record are one transaction. It is safe for concurrent use.
-type Store struct {
-	log *audit.Log
-	now func() time.Time
-
-	mu      sync.Mutex
-	waiting map[string]chan struct{} // closed and replaced at every change
-}
-
-// Open opens the store of a log. Requests that were running when the gateway
-// died become indeterminate.
-func Open(ctx context.Context, log *audit.Log, now func() time.Time) (*Store, error) {
-	s := &Store{log: log, now: now, waiting: map[string]chan struct{}{}}
-	err := log.Update(ctx, func(tx *audit.Tx) error {
-		if _, err := tx.Exec(schema); err != nil {
-			return err
-		}
-		left, err := load(tx, `state = ?`, string(Executing))
-		if err != nil {
-			return err
-		}
-		for _, r := range left {
-			if err := s.move(tx, r, Indeterminate); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("opening approvals: %w", err)
-	}
-	return s, nil
-}
-
-// load reads requests.
-func load(tx *audit.Tx, where string, args ...any) ([]*Request, error) {
-	rows, err := tx.Query(`SELECT id, state, fence, request FROM approvals WHERE `+where+` ORDER BY rowid`, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []*Request
-	for rows.Next() {
-		var id, state, text string
-		var fence int64
-		if err := rows.Scan(&id, &state, &fence, &text); err != nil {
-			return nil, err
-		}
-		r := &Request{}
-		if err := json.Unmarshal([]byte(text), r); err != nil {
-			return nil, fmt.Errorf("reading request %s: %w", id, err)
-		}
-		r.ID, r.State, r.fence = id, State(state), fence
-		out = append(out, r)
-	}
-	return out, rows.Err()
-}
-
-// one reads a request and moves it to expired if its clock has run out.
-func (s *Store) one(tx *audit.Tx, id string) (*Request, error) {
-	found, err := load(tx, `id = ?`, id)
-	if err != nil {
-		return nil, err
-	}
-	if len(found) == 0 {
-		return nil, ErrNotFound
-	}
-	r := found[0]
-	if s.late(r) {
-		if err := s.move(tx, r, Expired); err != nil {
-			return nil, err
-		}
-	}
-	return r, nil
-}
-
-// late reports whether one of a request's two clocks has run out.
-func (s *Store) late(r *Request) bool {
+// Open reports whether somebody still has to do something about the request.
+func (r *Request) Open() bool {
 	switch r.State {
-	case Pending:
-		return !s.now().Before(r.DecideBy)
-	case Approved:
-		return !s.now().Before(r.RunBy)
+	case Pending, Approved, Executing, Indeterminate:
+		return true
+	case Denied, Expired, Cancelled, Revoked, Done, Failed:
+		return r.BreakGlass != nil && r.BreakGlass.AckBy == nil
 	default:
-		return false
-	}
-}
-
-// errMoved is a lost compare-and-swap: somebody else changed the request.
-var errMoved = errors.New("the request has just changed")
-
-// move is the one way from a state to another: compare-and-swap and record.
-func (s *Store) move(tx *audit.Tx, r *Request, to State) error {
-	if !slices.Contains(transitions[r.State], to) {
-		return fmt.Errorf("request %s cannot go from %s to %s", r.ID, r.State, to)
-	}
-	from := r.State
-	r.State = to
-	if err := s.save(tx, r, from); err != nil {
-		r.State = from
-		return err
-	}
-	_, err := tx.Append(audit.Event{Kind: audit.KindApprovalChanged, Approval: r.ID, State: string(to), Caller: caller(r.Binding.Requester)})
-	return err
-}
-
-// save writes a request over the one that was read.
-func (s *Store) save(tx *audit.Tx, r *Request, from State) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("writing request: %w", err)
-	}
-	res, err := tx.Exec(`UPDATE approvals SET state = ?, fence = fence + 1, request = ? WHERE id = ? AND state = ? AND fence = ?`,
-		string(r.State), string(text), r.ID, string(from), r.fence)
-	if err != nil {
-		return err
-	}
-	n, err := res.RowsAffected()
-	if err != nil {
-		return err
-	}
-	if n != 1 {
-		return errMoved
-	}
-	r.fence++
-	return nil
-}
-
-func caller(i policy.Identity) *audit.Caller {
-	return &audit.Caller{Issuer: i.Issuer, Subject: i.Subject, Email: i.Email}
-}
-
-// update runs fn in one transaction and tells whoever waits for the request.
-func (s *Store) update(ctx context.Context, id string, fn func(*audit.Tx) error) error {
-	err := s.log.Update(ctx, fn)
-	if err == nil {
-		s.mu.Lock()
-		if ch, ok := s.waiting[id]; ok {
-			close(ch)
-			delete(s.waiting, id)
-		}
-		s.mu.Unlock()
-	}
-	return err
-}
-
-// Create records a new request. An approval that could never be given is
-// refused.
-func (s *Store) Create(ctx context.Context, b Binding, sent, reason, client string, need policy.Approval) (Request, error) {
-	if need.Quorum < 1 || len(need.Groups) == 0 || need.DecideWithin <= 0 || need.RunWithin <= 0 {
-		return Request{}, errors.New("asking: the rule names no approvers, or gives them no time")
-	}
-	now := s.now().UTC()
-	r := &Request{
-		ID: "apr_" + strings.ToLower(rand.Text()), State: Pending, Digest: b.Digest(), Binding: b, Sent: sent, Reason: reason, Client: client,
-		Approval: need, Asked: now, DecideBy: now.Add(need.DecideWithin),
-	}
-	err := s.update(ctx, r.ID, func(tx *audit.Tx) error {
-		text, err := json.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("writing request: %w", err)
-		}
-		if _, err := tx.Exec(`INSERT INTO approvals VALUES (?, ?, 0, ?)`, r.ID, string(Pending), string(text)); err != nil {
-			return err
-		}
-		_, err = tx.Append(audit.Event{
-			Kind: audit.KindApprovalRequested, Approval: r.ID, State: string(Pending), Caller: caller(b.Requester), Client: client,
-			Policy: b.Policy, SQL: sent, Runs: b.Statement, Purpose: reason,
-		})
-		return err
-	})
-	if err != nil {
-		return Request{}, fmt.Errorf("asking: %w", err)
-	}
-	return *r, nil
-}
-
-// Get returns a request as it is now.
-func (s *Store) Get(ctx context.Context, id string) (Request, error) {
-	var out Request
-	err := s.log.Update(ctx, func(tx *audit.Tx) error {
-		r, err := s.one(tx, id)
-		if err == nil {
-			out = *r
-		}
-		return err
-	})
-	return out, err
-}
-
-// List returns the requests in the given states, the oldest first; all open
-// ones if no state is given.
-func (s *Store) List(ctx context.Context, states ...State) ([]Request, error) {
-	if states == nil {
-		states = []State{Pending, Approved, Executing, Indeterminate}
-	}
-	out := []Request{}
-	err := s.log.Update(ctx, func(tx *audit.Tx) error {
-		for _, state := range states {
-			found, err := load(tx, `state = ?`, string(state))
-			if err != nil {
-				return err
-			}
-			for _, r := range found {
-				if s.late(r) {
-					if err := s.move(tx, r, Expired); err != nil {
-						return err
-					}
-					continue
-				}
-				out = append(out, *r)
-			}
-		}
-		return nil
-	})
-	slices.SortFunc(out, func(a, b Request) int { return a.Asked.Compare(b.Asked) })
-	return out, err
-}
-
-// reasonLimit is how long a reason may be, in bytes.
-const reasonLimit = 2000
-
-// Vote records a person's answer. One denial ends the request; as many
-// different people as the rule wants approve it. The same answer again changes
-// nothing.
-func (s *Store) Vote(ctx context.Context, id string, v Voter, approve bool, reason string) (Request, error) {
-	var out Request
-	err := s.update(ctx, id, func(tx *audit.Tx) error {
-		r, err := s.one(tx, id)
-		if err != nil {
-			return err
-		}
-		if err := mayVote(r, v, approve, reason); err != nil {
-			return err
-		}
-		for _, old := range r.Votes {
-			if old.Voter.Same(v.Identity) && old.Approve == approve {
-				out = *r
-				return nil
-			}
-		}
-		if r.State != Pending {
-			return fmt.Errorf("%w: it is %s", ErrNotPending, r.State)
-		}
-		r.Votes = append(r.Votes, Vote{v.Identity, approve, reason, s.now().UTC()})
-		_, err = tx.Append(audit.Event{Kind: audit.KindApprovalVoted, Approval: id, Voter: caller(v.Identity), Approve: &approve, Caller: caller(r.Binding.Requester), Reason: reason})
-		if err != nil {
-			return err
-		}
-		switch {
-		case !approve:
-			err = s.move(tx, r, Denied)
-		case r.yes() >= r.Approval.Quorum:
-			r.RunBy = s.now().UTC().Add(r.Approval.RunWithin)
-			err = s.move(tx, r, Approved)
-		default:
-			err = s.save(tx, r, Pending)
-		}
-		out = *r
-		return err
-	})
-	if err != nil {
-		return Request{}, fmt.Errorf("voting on %s: %w", id, err)
-	}
-	return out, nil
-}
-
-// mayVote says who may not.
-func mayVote(r *Request, v Voter, approve bool, reason string) error {
-	if v.Identity.Subject == "" || v.Identity.Same(r.Binding.Requester) || r.Binding.Behind != nil && v.Identity.Same(*r.Binding.Behind) {
-		return ErrOwnRequest
-	}
-	if !slices.ContainsFunc(v.Groups, func(g string) bool { return slices.Contains(r.Approval.Groups, g) }) {
-		return ErrNotApprover
-	}
-	if len(reason) > reasonLimit {
-		return ErrLongReason
-	}
-	if approve && r.Approval.NeedReason && strings.TrimSpace(reason) == "" {
-		return ErrNeedsReason
-	}
-	return nil
-}
-
-// yes counts the different people who said yes.
-func (r *Request) yes() int {
-	n := 0
-	for i, v := range r.Votes {
-		again := slices.ContainsFunc(r.Votes[:i], func(o Vote) bool { return o.Approve && o.Voter.Same(v.Voter) })
-		if v.Approve && !again {
-			n++
-		}
-	}
-	return n
-}
-
-// Cancel takes a request back before anybody has decided.
-func (s *Store) Cancel(ctx context.Context, id string) error { return s.simple(ctx, id, Cancelled) }
-
-// Revoke takes an approval back before it is used.
-func (s *Store) Revoke(ctx context.Context, id string) error { return s.simple(ctx, id, Revoked) }
-
-func (s *Store) simple(ctx context.Context, id string, to State) error {
-	return s.update(ctx, id, func(tx *audit.Tx) error {
-		r, err := s.one(tx, id)
-		if err != nil {
-			return err
-		}
-		return s.move(tx, r, to)
-	})
-}
-
-// A Claim is the right, held by one, to run an approved statement once.
-type Claim struct {
-	id    string
-	fence int64
-}
-
-// Claim takes an approved request for execution. digest is that of what would
-// run now; e is the execution's record, from which the receipt comes. Only one
-// caller ever gets a claim.
-func (s *Store) Claim(ctx context.Context, id, digest string, e audit.Event) (Claim, audit.Receipt, error) {
-	var claim Claim
-	var receipt audit.Receipt
-	// An expiry that is found here has to be recorded although the claim fails.
-	var refused error
-	err := s.update(ctx, id, func(tx *audit.Tx) error {
-		r, err := s.one(tx, id)
-		if err != nil {
-			return err
-		}
-		switch {
-		case r.State != Approved:
-			refused = fmt.Errorf("%w: it is %s", ErrNotClaimable, r.State)
-			return nil
-		case r.Digest != digest, r.Binding.Statement != e.Kept():
-			refused = ErrOtherBinding
-			return nil
-		}
-		if err := s.move(tx, r, Executing); err != nil {
-			return err
-		}
-		e.Kind, e.Approval = audit.KindExecution, id
-		if receipt, err = tx.Append(e); err != nil {
-			return err
-		}
-		claim = Claim{id, r.fence}
-		return nil
-	})
-	if err = errors.Join(err, refused); err != nil {
-		return Claim{}, audit.Receipt{}, fmt.Errorf("claiming %s: %w", id, err)
-	}
-	return claim, receipt, nil
-}
-
-// Finish records how a claimed execution ended: [Done], [Failed] or
-// [Indeterminate].
-func (s *Store) Finish(ctx context.Context, c Claim, outcome State) error {
-	err := s.update(ctx, c.id, func(tx *audit.Tx) error {
-		r, err := s.one(tx, c.id)
-		if err != nil {
-			return err
-		}
-		if r.fence != c.fence {
-			return errMoved
-		}
-		return s.move(tx, r, outcome)
-	})
-	if err != nil {
-		return fmt.Errorf("finishing %s: %w", c.id, err)
-	}
-	return nil
-}
-
-// Wait returns when a request may have changed, or with the context's error.
-// Whoever waits looks at the request first and again afterwards; `seen` is the
-// state that was looked at.
-func (s *Store) Wait(ctx context.Context, id string, seen State) error {
-	s.mu.Lock()
-	ch, ok := s.waiting[id]
-	if !ok {
-		ch = make(chan struct{})
-		s.waiting[id] = ch
-	}
-	s.mu.Unlock()
-	// A change between the look and the channel would be missed: look again.
-	r, err := s.Get(ctx, id)
-	if err != nil || r.State != seen {
-		return err
-	}
-	clock := r.DecideBy
-	if r.State == Approved {
-		clock = r.RunBy
-	}
-	expiry := time.NewTimer(clock.Sub(s.now()))
-	defer expiry.Stop()
-	select {
-	case <-ch:
-		return nil
-	case <-expiry.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		return true
 	}
 }

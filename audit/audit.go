@@ -72,6 +72,12 @@ const (
 	KindApprovalRequested Kind = "approval_requested" // a person is asked
 	KindApprovalVoted     Kind = "approval_voted"     // a person answered
 	KindApprovalChanged   Kind = "approval_changed"   // a request changed its state
+	KindGlassBroken       Kind = "glass_broken"       // one person let a statement run alone, in an emergency
+	KindGlassAcknowledged Kind = "glass_acknowledged" // and a second person has looked at it
+	KindSafetyCopy        Kind = "safety_copy"        // the gate's own statement: a clone before a change, or its end
+	KindBrief             Kind = "brief"              // the gate's own statement: what an approver should know
+	KindLinked            Kind = "linked"             // a messenger's account now stands for an identity
+	KindUnlinked          Kind = "unlinked"           // and no longer does
 )
 
 // Kinds are all kinds of event.
@@ -79,6 +85,7 @@ func Kinds() []Kind {
 	return []Kind{
 		KindStart, KindStop, KindGap, KindPolicyLoaded, KindConfigLoaded, KindErased, KindSignIn, KindRefused, KindSessionStart, KindSessionEnd,
 		KindCatalogRead, KindToolCall, KindDecision, KindExecution, KindOutcome, KindApprovalRequested, KindApprovalVoted, KindApprovalChanged,
+		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked,
 	}
 }
 
@@ -134,6 +141,8 @@ type Event struct {
 	State    string  `json:"state,omitempty"`
 	Voter    *Caller `json:"voter,omitempty"`
 	Approve  *bool   `json:"approve,omitempty"`
+	Via      string  `json:"via,omitempty"`    // how a voter came
+	Ticket   string  `json:"ticket,omitempty"` // of an emergency
 
 	QueryID   string           `json:"query_id,omitempty"`
 	Status    string           `json:"status,omitempty"`
@@ -216,7 +225,7 @@ func (e *Event) authorizes() bool {
 		return false
 	}
 	switch e.Kind {
-	case KindCatalogRead, KindExecution:
+	case KindCatalogRead, KindExecution, KindSafetyCopy, KindBrief:
 		return true
 	case KindDecision:
 		return e.Verdict == "allow" && !e.DryRun

@@ -132,13 +132,17 @@ func ocsfClass(v Event) (class, activity int) {
 		}[v.Class] + ocsfOther(v.Class)
 	case KindCatalogRead:
 		return ocsfDatastore, activityList
-	case KindApprovalRequested, KindStart, KindPolicyLoaded, KindConfigLoaded, KindSessionStart:
+	case KindBrief:
+		return ocsfDatastore, activityQuery
+	case KindSafetyCopy:
+		return ocsfDatastore, activityCreate
+	case KindApprovalRequested, KindStart, KindPolicyLoaded, KindConfigLoaded, KindSessionStart, KindLinked:
 		return ocsfAPI, 1 // create
 	case KindToolCall:
 		return ocsfAPI, 2 // read
-	case KindApprovalVoted, KindApprovalChanged:
+	case KindApprovalVoted, KindApprovalChanged, KindGlassBroken, KindGlassAcknowledged:
 		return ocsfAPI, 3 // update
-	case KindErased:
+	case KindErased, KindUnlinked:
 		return ocsfAPI, 4 // delete
 	default:
 		return ocsfAPI, activityOther

@@ -115,6 +115,10 @@ func TestOCSF(t *testing.T) {
 		{Kind: KindApprovalChanged, Approval: "apr", State: "approved", Caller: ada}, {Kind: KindExecution, Caller: &Caller{Issuer: "idp", Subject: "job", Kind: "ci"}, Class: "destroy", Approval: "apr", Runs: "DROP"},
 		{Kind: KindOutcome, Caller: ada, Class: "read", Status: "completed", Rows: 1, Bytes: 2, Micros: 2500, QueryID: "q", Of: &of}, {Kind: KindOutcome, Caller: ada, Class: "write", Status: "failed", Error: "syntax 001003"},
 		{Kind: KindErased, Count: 4, Reason: "x"},
+		{Kind: KindGlassBroken, Caller: ada, Approval: "apr", Voter: &Caller{Issuer: "idp", Subject: "bob"}, Via: "console", Ticket: "INC-1", Reason: "x"},
+		{Kind: KindGlassAcknowledged, Caller: ada, Approval: "apr", Voter: &Caller{Issuer: "idp", Subject: "cyd"}, Via: "slack"},
+		{Kind: KindBrief, Runs: "SELECT 1"}, {Kind: KindSafetyCopy, Runs: "CREATE TABLE", Approval: "apr"},
+		{Kind: KindLinked, Voter: ada, Via: "slack"}, {Kind: KindUnlinked, Voter: ada, Via: "slack"},
 	}
 	for _, e := range events {
 		if _, err := l.Append(t.Context(), e); err != nil {

@@ -408,25 +408,6 @@ func ruleNames(rules []*rule) []string {
 	return names
 }
 
-// together returns the approval that satisfies every rule, nil if none can.
-// Every rule asks, so every rule says by whom.
-func together(rules []*rule) *Approval {
-	all := *rules[0].approval
-	all.Groups = slices.Clone(all.Groups)
-	for _, r := range rules[1:] {
-		a := r.approval
-		all.Groups = slices.DeleteFunc(all.Groups, func(g string) bool { return !slices.Contains(a.Groups, g) })
-		all.Quorum = max(all.Quorum, a.Quorum)
-		all.DecideWithin = min(all.DecideWithin, a.DecideWithin)
-		all.RunWithin = min(all.RunWithin, a.RunWithin)
-		all.NeedReason = all.NeedReason || a.NeedReason
-	}
-	if len(all.Groups) == 0 {
-		return nil
-	}
-	return &all
-}
-
 // reads reports whether an access of this class looks at rows, so that masks
 // and filters have to stand in its way.
 func reads(c Class) bool {

@@ -466,11 +466,11 @@ func TestApproval(t *testing.T) {
 		do   string
 		want Approval
 	}{
-		{"destroy shop.staging.t", Approval{[]string{"dba", "owners"}, 1, 30 * time.Minute, 10 * time.Minute, false}},
-		{"destroy shop.staging.big", Approval{[]string{"dba"}, 2, 10 * time.Minute, 5 * time.Minute, true}},
-		{"read shop.public.vips", Approval{[]string{"owners"}, 2, 40 * time.Minute, 20 * time.Minute, true}},
-		{"destroy shop.staging.t, read shop.public.vips", Approval{[]string{"owners"}, 2, 30 * time.Minute, 10 * time.Minute, true}},
-		{"read shop.public.vips, destroy shop.staging.t", Approval{[]string{"owners"}, 2, 30 * time.Minute, 10 * time.Minute, true}},
+		{"destroy shop.staging.t", Approval{Groups: []string{"dba", "owners"}, Quorum: 1, DecideWithin: 30 * time.Minute, RunWithin: 10 * time.Minute, NeedReason: false}},
+		{"destroy shop.staging.big", Approval{Groups: []string{"dba"}, Quorum: 2, DecideWithin: 10 * time.Minute, RunWithin: 5 * time.Minute, NeedReason: true}},
+		{"read shop.public.vips", Approval{Groups: []string{"owners"}, Quorum: 2, DecideWithin: 40 * time.Minute, RunWithin: 20 * time.Minute, NeedReason: true}},
+		{"destroy shop.staging.t, read shop.public.vips", Approval{Groups: []string{"owners"}, Quorum: 2, DecideWithin: 30 * time.Minute, RunWithin: 10 * time.Minute, NeedReason: true}},
+		{"read shop.public.vips, destroy shop.staging.t", Approval{Groups: []string{"owners"}, Quorum: 2, DecideWithin: 30 * time.Minute, RunWithin: 10 * time.Minute, NeedReason: true}},
 	} {
 		d := p.Decide(agent("analysts"), do(t, tt.do), time.Time{})
 		if d.Approval == nil {

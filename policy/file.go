@@ -20,6 +20,7 @@ const (
 	maxQuorum                 = 10
 	minDecide, maxDecide      = time.Minute, 7 * 24 * time.Hour
 	minRun, maxRun            = time.Minute, 24 * time.Hour
+	minCopy, maxCopy          = time.Hour, 90 * 24 * time.Hour
 	defaultDecide, defaultRun = 30 * time.Minute, 10 * time.Minute
 )
 
@@ -52,6 +53,7 @@ const (
 //	    verdict: allow        #   allow, ask or deny
 //	    limits: {rows: 1000, bytes: 1MiB, time: 30s}
 //	    approvers: {groups: [owners], quorum: 1, decide_within: 30m, run_within: 10m, reason: true}
+//	    break_glass: {groups: [oncall], acknowledge_within: 24h}  # see [BreakGlass]
 //	limits: {…}               # the ceiling, and what holds where a rule says nothing
 //	detectors: [card_number]  # on every answer; see package mask
 //	tests:
@@ -62,6 +64,11 @@ const (
 //	    reason: no_rule       #   optional: the code of a reason
 //	    masks: {ssn: redact}  #   optional: exactly these columns are masked
 //	    filters: ["SQL"]      #   optional: exactly these filters stand
+//
+// approvers may also say confirm: oidc or slack ([Confirm]), remind: 15m, which
+// is half of decide_within otherwise, channel: and escalate: (where messengers
+// ask, and where they ask again when three quarters of the time have gone), and
+// safety_copy: 24h (a clone of what is about to be changed, kept that long).
 //
 // WHO is the word everyone or {groups: […], users: […], kinds: […]}: members of
 // any of the groups and any of the users, and of these only callers of the
@@ -184,6 +191,7 @@ func (d *decoder) filter(n ast.Node, index int) filterRule {
 
 func (d *decoder) rule(n ast.Node, before []rule) rule {
 	var r rule
+	var glass *BreakGlass
 	d.object(n, "a rule", []string{"name", "who", "verdict"},
 		field{"name", func(n ast.Node) {
 			r.name = d.text(n, "name")
@@ -220,6 +228,7 @@ func (d *decoder) rule(n ast.Node, before []rule) rule {
 		field{"verdict", func(n ast.Node) { r.verdict = Verdict(d.name(n, "verdict", verdictNames[:])) }},
 		field{"limits", func(n ast.Node) { r.limits = d.limits(n) }},
 		field{"approvers", func(n ast.Node) { r.approval = d.approvers(n) }},
+		field{"break_glass", func(n ast.Node) { glass = d.breakGlass(n) }},
 		field{"keep_rows", func(n ast.Node) { r.keepRows = d.flag(n, "keep_rows") }},
 	)
 	may := slices.Contains(r.classes[:], true)
@@ -232,10 +241,17 @@ func (d *decoder) rule(n ast.Node, before []rule) rule {
 		d.fail(n, "the rule %q says nothing: it needs may and on, or functions", r.name)
 	case (r.verdict == Ask) != (r.approval != nil):
 		d.fail(n, "the rule %q: approvers go with verdict ask, and only with it", r.name)
+	case glass != nil && r.verdict != Ask:
+		d.fail(n, "the rule %q: break_glass goes with verdict ask, and only with it", r.name)
+	case glass != nil && sameGroups(glass.Groups, r.approval.Groups):
+		d.fail(n, "the rule %q: break_glass names nobody but the approvers, who need no glass", r.name)
 	case r.verdict == Deny && r.limits != Limits{}:
 		d.fail(n, "the rule %q denies: there is nothing to limit", r.name)
 	case r.verdict == Deny && r.keepRows:
 		d.fail(n, "the rule %q denies: there are no rows to keep", r.name)
+	}
+	if d.err == nil && glass != nil {
+		r.approval.BreakGlass = glass
 	}
 	return r
 }
@@ -300,19 +316,6 @@ func (d *decoder) limits(n ast.Node) Limits {
 		field{"time", func(n ast.Node) { l.Duration = d.duration(n, "time", minDuration, maxDuration) }},
 	)
 	return l
-}
-
-func (d *decoder) approvers(n ast.Node) *Approval {
-	a := &Approval{Quorum: 1, DecideWithin: defaultDecide, RunWithin: defaultRun}
-	d.object(n, "approvers", []string{"groups"},
-		field{"groups", func(n ast.Node) { a.Groups = d.texts(n, "groups") }},
-		field{"quorum", func(n ast.Node) { a.Quorum = int(d.integer(n, "quorum", 1, maxQuorum)) }},
-		field{"decide_within", func(n ast.Node) { a.DecideWithin = d.duration(n, "decide_within", minDecide, maxDecide) }},
-		field{"run_within", func(n ast.Node) { a.RunWithin = d.duration(n, "run_within", minRun, maxRun) }},
-		field{"reason", func(n ast.Node) { a.NeedReason = d.flag(n, "reason") }},
-	)
-	slices.Sort(a.Groups)
-	return a
 }
 
 // flag reads true or false.

@@ -354,15 +354,6 @@ type Limits struct {
 	Duration time.Duration `json:"duration"` // nanoseconds the statement may run
 }
 
-// Approval is what it takes for a person to say yes.
-type Approval struct {
-	Groups       []string      `json:"groups"`        // members may vote
-	Quorum       int           `json:"quorum"`        // distinct people who must say yes, at least 1
-	DecideWithin time.Duration `json:"decide_within"` // from the request
-	RunWithin    time.Duration `json:"run_within"`    // from the last vote
-	NeedReason   bool          `json:"need_reason"`   // approvers must say why
-}
-
 // A Decision is the answer of [Policy.Decide]. The zero value denies.
 type Decision struct {
 	Verdict Verdict `json:"verdict"`

@@ -46,11 +46,17 @@ func (g *Gate) RequestApproval(ctx context.Context, call Call, req ApprovalReque
 	case j.Denied():
 		return QueryAnswer{Answer: denied(j, receipt.Ref())}
 	case j.Decision.Verdict == policy.Ask:
-		request, err := g.config.Approvals.Create(ctx, g.binding(call, j), req.SQL, req.Reason, call.Client.String(), *j.Decision.Approval)
+		request, err := g.config.Approvals.Create(ctx, approvals.Asking{
+			Binding: g.binding(call, j), Caller: call.Caller, Sent: req.SQL, Reason: req.Reason, Client: call.Client.String(), Need: *j.Decision.Approval,
+		})
 		if err != nil {
 			return QueryAnswer{Answer: g.unavailable(err)}
 		}
-		return g.await(ctx, call, request.ID, g.config.ApprovalWait, receipt.Ref(), progress)
+		wait := g.config.ApprovalWait
+		if req.NoWait {
+			wait = 0
+		}
+		return g.await(ctx, call, request.ID, wait, receipt.Ref(), progress)
 	default:
 		return QueryAnswer{Answer: Answer{
 			Status: Denied, Code: CodeNothingToApprove, Message: "This statement needs no approval.",
@@ -74,6 +80,20 @@ func (g *Gate) CheckApproval(ctx context.Context, call Call, req CheckRequest, p
 	return g.await(ctx, call, req.ID, wait, receipt.Ref(), progress)
 }
 
+// CancelApproval takes back a request of the caller's own that has not run, and
+// says what became of it.
+func (g *Gate) CancelApproval(ctx context.Context, call Call, req CheckRequest) QueryAnswer {
+	receipt, err := g.config.Log.Append(ctx, toolEvent("cancel_approval", call, req.ID))
+	if err != nil {
+		return QueryAnswer{Answer: g.unavailable(err)}
+	}
+	_, err = g.config.Approvals.Cancel(ctx, req.ID, call.Caller.Identity())
+	if err != nil && !errors.Is(err, approvals.ErrNotFound) && !errors.Is(err, approvals.ErrNotPending) {
+		return QueryAnswer{Answer: g.unavailable(err)}
+	}
+	return g.await(ctx, call, req.ID, 0, receipt.Ref(), nil)
+}
+
 // binding is what an approval is good for: this statement, by this caller,
 // with these masks and limits, in this place, under this policy. Anything else
 // at execution is another request.
@@ -82,6 +102,7 @@ func (g *Gate) binding(call Call, j *Judgement) approvals.Binding {
 		Statement: j.Shown,
 		Requester: call.Caller.Identity(),
 		Behind:    call.Caller.Behind,
+		Filters:   filterNames(j.Decision.Filters),
 		Objects:   objects(j.Statement),
 		Versions:  j.Versions,
 		Masks:     maskNames(j.Decision.Masks),
@@ -215,7 +236,7 @@ func (g *Gate) runApproved(ctx context.Context, call Call, request approvals.Req
 			Next: "Ask again with request_approval.", Audit: stale.Ref(),
 		}, Approval: info(request)}
 	}
-	claim, receipt, err := g.config.Approvals.Claim(ctx, request.ID, digest, executionEvent(call, j, request.ID))
+	claim, receipt, err := g.config.Approvals.Claim(ctx, request.ID, digest, j.Decision.Limits.Duration+time.Minute, executionEvent(call, j, request.ID))
 	if errors.Is(err, approvals.ErrNotClaimable) {
 		now, err := g.config.Approvals.Get(ctx, request.ID)
 		if err != nil {
@@ -235,7 +256,7 @@ func (g *Gate) runApproved(ctx context.Context, call Call, request approvals.Req
 	case answer.Status != Completed:
 		outcome = approvals.Failed
 	}
-	if err := g.config.Approvals.Finish(context.WithoutCancel(ctx), claim, outcome); err != nil {
+	if _, err := g.config.Approvals.Finish(context.WithoutCancel(ctx), claim, outcome, approvals.Outcome{QueryID: answer.QueryID, Code: string(answer.Code)}); err != nil {
 		return QueryAnswer{Answer: g.unavailable(err)}
 	}
 	request.State = outcome

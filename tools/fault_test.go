@@ -109,8 +109,8 @@ func (f *faulty) approved(t *testing.T, drop string) (id string) {
 	if a.Status != tools.Pending {
 		t.Fatalf("%+v", a.Answer)
 	}
-	owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}}
-	if _, err := f.approvals.Vote(t.Context(), a.Approval.ID, owner, true, "fine"); err != nil {
+	owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}, Via: approvals.ViaHost}
+	if _, err := f.vote(t.Context(), a.Approval.ID, owner, true, "fine"); err != nil {
 		t.Fatal(err)
 	}
 	return a.Approval.ID

@@ -129,6 +129,15 @@ func (w *world) open(t testing.TB, addr string, p *policy.Policy) {
 
 var ada = tools.Call{Caller: policy.Caller{Issuer: "idp", Subject: "ada", Email: "ada@example.com", Groups: []string{"analysts"}, Kind: policy.Agent}}
 
+// vote votes on what is asked for now.
+func (w *world) vote(ctx context.Context, id string, v approvals.Voter, approve bool, reason string) (approvals.Request, error) {
+	r, err := w.approvals.Get(ctx, id)
+	if err != nil {
+		return r, err
+	}
+	return w.approvals.Vote(ctx, id, approvals.Short(r.Digest), v, approve, reason)
+}
+
 func (w *world) query(sql string) tools.QueryAnswer {
 	return w.gate.Query(context.Background(), ada, tools.QueryRequest{SQL: sql})
 }
@@ -319,8 +328,8 @@ func TestApproval(t *testing.T) {
 	if a := w.gate.CheckApproval(ctx, eve, tools.CheckRequest{ID: id}, nil); a.Code != tools.CodeApprovalUnknown {
 		t.Errorf("somebody else's request: %+v", a.Answer)
 	}
-	owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}}
-	if _, err := w.approvals.Vote(ctx, id, owner, true, "fine"); err != nil {
+	owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}, Via: approvals.ViaHost}
+	if _, err := w.vote(ctx, id, owner, true, "fine"); err != nil {
 		t.Fatal(err)
 	}
 	answers := make([]tools.QueryAnswer, 8)
@@ -353,8 +362,8 @@ func TestStale(t *testing.T) {
 	w := newWorld(t, emulator.DemoScript())
 	ctx := t.Context()
 	a := w.gate.RequestApproval(ctx, ada, tools.ApprovalRequest{SQL: "drop table staging.import_2024_old", Reason: "unused"}, nil)
-	owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}}
-	if _, err := w.approvals.Vote(ctx, a.Approval.ID, owner, true, ""); err != nil {
+	owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}, Via: approvals.ViaHost}
+	if _, err := w.vote(ctx, a.Approval.ID, owner, true, ""); err != nil {
 		t.Fatal(err)
 	}
 	demoted := ada
@@ -376,8 +385,8 @@ func TestRemade(t *testing.T) {
 	} {
 		w := newWorld(t, emulator.DemoScript())
 		a := w.gate.RequestApproval(t.Context(), ada, tools.ApprovalRequest{SQL: "drop table staging.import_2024_old", Reason: "unused"}, nil)
-		owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}}
-		if _, err := w.approvals.Vote(t.Context(), a.Approval.ID, owner, true, ""); err != nil {
+		owner := approvals.Voter{Identity: policy.Identity{Issuer: "idp", Subject: "olga"}, Groups: []string{"data-owners"}, Via: approvals.ViaHost}
+		if _, err := w.vote(t.Context(), a.Approval.ID, owner, true, ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.account.Exec(t.Context(), change); err != nil {

@@ -52,7 +52,7 @@ func catalogEvent(sql string) audit.Event {
 // toolEvent records a call that judges no statement.
 func toolEvent(tool string, call Call, argument string) audit.Event {
 	e := callEvent(audit.KindToolCall, tool, call)
-	if tool == "check_approval" {
+	if tool == "check_approval" || tool == "cancel_approval" {
 		e.Approval = argument
 	} else {
 		e.SQL = argument

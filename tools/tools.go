@@ -154,6 +154,9 @@ type ListedTable struct {
 type ApprovalRequest struct {
 	SQL    string `json:"sql"`
 	Reason string `json:"reason"`
+	// NoWait answers with the request's id at once, for callers that look after
+	// it otherwise.
+	NoWait bool `json:"-"`
 }
 
 // CheckRequest is the input of the check_approval tool.

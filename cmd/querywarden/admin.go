@@ -65,7 +65,7 @@ func hostVoter(ctx context.Context, required []string) (approvals.Voter, error) 
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	return approvals.Voter{Identity: policy.Identity{Issuer: hostIssuer, Subject: name}, Groups: required}, nil
+	return approvals.Voter{Identity: policy.Identity{Issuer: hostIssuer, Subject: name}, Groups: required, Via: approvals.ViaHost}, nil
 }
 
 // A vote as the command line sends it.
@@ -77,7 +77,7 @@ type vote struct {
 func (g *gateway) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /approvals", func(w http.ResponseWriter, r *http.Request) {
-		list, err := g.approvals.List(r.Context())
+		list, err := g.approvals.List(r.Context(), approvals.Filter{})
 		answerAdmin(w, list, err)
 	})
 	mux.HandleFunc("GET /approvals/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +100,7 @@ func (g *gateway) adminHandler() http.Handler {
 			answerAdmin(w, nil, err)
 			return
 		}
-		voted, err := g.approvals.Vote(r.Context(), request.ID, voter, v.Approve, v.Reason)
+		voted, err := g.approvals.Vote(r.Context(), request.ID, approvals.Short(request.Digest), voter, v.Approve, v.Reason)
 		answerAdmin(w, voted, err)
 	})
 	mux.HandleFunc("POST /explain", func(w http.ResponseWriter, r *http.Request) {

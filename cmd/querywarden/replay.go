@@ -159,6 +159,12 @@ func (s *story) tell(e *audit.Entry) {
 		s.line("because", s.text(e, "reason"))
 	case audit.KindApprovalChanged:
 		s.step(e, "request %s is %s", v.Approval, v.State)
+		s.line("because", s.text(e, "reason"))
+	case audit.KindGlassBroken:
+		s.step(e, "%s let request %s through alone, in an emergency (%s)", who(v.Voter), v.Approval, v.Ticket)
+		s.line("because", s.text(e, "reason"))
+	case audit.KindGlassAcknowledged:
+		s.step(e, "%s acknowledged that", who(v.Voter))
 	case audit.KindExecution:
 		s.step(e, "what was approved runs, request %s", v.Approval)
 		s.statement(e)

@@ -7,8 +7,10 @@ require (
 	github.com/duckdb/duckdb-go/v2 v2.10506.0
 	github.com/go-jose/go-jose/v4 v4.1.9
 	github.com/goccy/go-yaml v1.19.2
+	github.com/gorilla/websocket v1.5.3
 	github.com/mark3labs/mcp-go v1.2.1
 	github.com/rogpeppe/go-internal v1.16.0
+	github.com/slack-go/slack v0.35.0
 	github.com/snowflakedb/gosnowflake v1.19.1
 	github.com/transparency-dev/formats v0.1.1
 	github.com/xwb1989/sqlparser v0.0.0-20180606152119-120387863bf2

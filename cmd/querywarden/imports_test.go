@@ -29,6 +29,7 @@ var edges = map[string][]string{
 	"audit/witnesstest":              {},
 	"approvals":                      {"audit", "policy"},
 	"approvals/slack":                {"approvals", "audit", "policy"},
+	"approvals/slack/slacktest":      {},
 	"internal/identity":              {"policy"},
 	"internal/identity/identitytest": {"internal/identity", "policy"},
 	"internal/snowsql/token":         {},
@@ -47,6 +48,7 @@ var outsiders = map[string]string{
 	"github.com/snowflakedb/gosnowflake": "internal/warehouse",
 	"github.com/duckdb/duckdb-go":        "internal/emulator",
 	"github.com/slack-go/slack":          "approvals/slack",
+	"github.com/gorilla/websocket":       "approvals/slack",
 	"github.com/coreos/go-oidc":          "internal/identity",
 	"github.com/zitadel/oidc":            "internal/identity/identitytest",
 	"modernc.org/sqlite":                 "audit",
@@ -100,7 +102,8 @@ func TestImports(t *testing.T) {
 				continue
 			}
 			for module, owner := range outsiders {
-				if (imported == module || strings.HasPrefix(imported, module+"/")) && pkg != owner {
+				// A double of what a module speaks to lies below the module's owner.
+				if (imported == module || strings.HasPrefix(imported, module+"/")) && pkg != owner && pkg != owner+"/"+path.Base(owner)+"test" {
 					t.Errorf("%s imports %s, which belongs to %s alone", rel, imported, owner)
 				}
 			}

@@ -307,6 +307,9 @@ func (s *session) adaptExpr(x ast.Expr) (ast.Expr, error) {
 	case *ast.Cast:
 		return adaptCast(x), nil
 	case *ast.Call:
+		if x.Name.Dynamic == nil && x.Name.Fold() == "SYS_CONTEXT" {
+			return s.sysContext(x)
+		}
 		return s.adaptCall(x)
 	default:
 		return x, nil
@@ -431,6 +434,29 @@ func adaptCast(x *ast.Cast) ast.Expr {
 	}
 }
 
+// sysContext answers SYS_CONTEXT for what a gateway wants to know of its
+// session. docs.snowflake.com/en/sql-reference/functions/sys_context
+func (s *session) sysContext(x *ast.Call) (ast.Expr, error) {
+	var names []string
+	for _, a := range x.Args {
+		lit, ok := a.(*ast.Literal)
+		if !ok || lit.Kind != ast.StringLiteral {
+			return nil, errUnsupported("SYS_CONTEXT of an expression")
+		}
+		names = append(names, strings.ToUpper(lit.Value))
+	}
+	switch strings.Join(names, " ") {
+	case "SNOWFLAKE$CURRENT IS_AGENT_ACTIVATED":
+		// Whoever was added without a word about its type is an agent.
+		agent := s.user.declared == nil || s.user.declared["TYPE"] == "SERVICE_AGENT"
+		return &ast.Literal{Kind: ast.StringLiteral, Value: strings.ToUpper(strconv.FormatBool(agent))}, nil
+	case "SNOWFLAKE$SESSION ACTIVE_RESTRICTED_SESSION_SCOPES":
+		return &ast.Literal{Kind: ast.StringLiteral, Value: s.scope}, nil
+	default:
+		return nil, errUnsupported("SYS_CONTEXT of %s", strings.Join(names, ", "))
+	}
+}
+
 // contextValue is the value of a function that knows the session.
 // docs.snowflake.com/en/sql-reference/functions-context
 func (s *session) contextValue(name string) (ast.Expr, bool) {
@@ -462,6 +488,9 @@ func (s *session) contextValue(name string) (ast.Expr, bool) {
 	case "CURRENT_CLIENT":
 		return text("UNKNOWN")
 	case "CURRENT_SECONDARY_ROLES":
+		if s.secondary {
+			return text(`{"roles":"","value":"ALL"}`)
+		}
 		return text(`{"roles":"","value":""}`)
 	case "CURRENT_AVAILABLE_ROLES":
 		return text(fmt.Sprintf("[ %q, %q ]", publicRole, s.user.role))

@@ -46,19 +46,19 @@ var catalogTables = []string{
 var informationViews = map[string]string{
 	"DATABASES": `SELECT database_name AS "DATABASE_NAME", 'ACCOUNTADMIN' AS "DATABASE_OWNER", 'NO' AS "IS_TRANSIENT",
 		comment AS "COMMENT", created AS "CREATED", created AS "LAST_ALTERED", CAST(1 AS DECIMAL(9,0)) AS "RETENTION_TIME"
-		FROM "_catalog".databases`,
+		FROM "_catalog".databases WHERE ` + visible("database_name", "'ACCOUNTADMIN'"),
 	"SCHEMATA": `SELECT catalog_name AS "CATALOG_NAME", schema_name AS "SCHEMA_NAME", 'ACCOUNTADMIN' AS "SCHEMA_OWNER",
 		'NO' AS "IS_TRANSIENT", 'NO' AS "IS_MANAGED_ACCESS", created AS "CREATED", created AS "LAST_ALTERED", comment AS "COMMENT"
-		FROM "_catalog".schemata WHERE catalog_name = $database`,
+		FROM "_catalog".schemata WHERE catalog_name = $database AND ` + visible("catalog_name || '.' || schema_name", "'ACCOUNTADMIN'"),
 	"TABLES": `SELECT table_catalog AS "TABLE_CATALOG", table_schema AS "TABLE_SCHEMA", table_name AS "TABLE_NAME",
 		table_owner AS "TABLE_OWNER", table_type AS "TABLE_TYPE", CASE WHEN table_type = 'BASE TABLE' THEN 'NO' END AS "IS_TRANSIENT",
 		created AS "CREATED", last_altered AS "LAST_ALTERED", comment AS "COMMENT"
-		FROM "_catalog".tables WHERE table_catalog = $database`,
+		FROM "_catalog".tables WHERE table_catalog = $database AND ` + visible("table_catalog || '.' || table_schema || '.' || table_name", "table_owner"),
 	"VIEWS": `SELECT table_catalog AS "TABLE_CATALOG", table_schema AS "TABLE_SCHEMA", table_name AS "TABLE_NAME",
 		table_owner AS "TABLE_OWNER", view_definition AS "VIEW_DEFINITION", 'NONE' AS "CHECK_OPTION", 'NO' AS "IS_UPDATABLE",
 		'NO' AS "INSERTABLE_INTO", CASE WHEN is_secure THEN 'YES' ELSE 'NO' END AS "IS_SECURE",
 		created AS "CREATED", last_altered AS "LAST_ALTERED", comment AS "COMMENT"
-		FROM "_catalog".tables WHERE table_catalog = $database AND table_type = 'VIEW'`,
+		FROM "_catalog".tables WHERE table_catalog = $database AND table_type = 'VIEW' AND ` + visible("table_catalog || '.' || table_schema || '.' || table_name", "table_owner"),
 	"COLUMNS": `SELECT table_catalog AS "TABLE_CATALOG", table_schema AS "TABLE_SCHEMA", table_name AS "TABLE_NAME",
 		column_name AS "COLUMN_NAME", CAST(ordinal_position AS DECIMAL(9,0)) AS "ORDINAL_POSITION", column_default AS "COLUMN_DEFAULT",
 		CASE WHEN is_nullable THEN 'YES' ELSE 'NO' END AS "IS_NULLABLE", data_type AS "DATA_TYPE",
@@ -67,8 +67,9 @@ var informationViews = map[string]string{
 		CAST(numeric_precision AS DECIMAL(9,0)) AS "NUMERIC_PRECISION",
 		CAST(CASE WHEN numeric_precision IS NOT NULL THEN 10 END AS DECIMAL(9,0)) AS "NUMERIC_PRECISION_RADIX",
 		CAST(numeric_scale AS DECIMAL(9,0)) AS "NUMERIC_SCALE", CAST(datetime_precision AS DECIMAL(9,0)) AS "DATETIME_PRECISION",
-		'NO' AS "IS_IDENTITY", comment AS "COMMENT"
-		FROM "_catalog".columns WHERE table_catalog = $database`,
+		'NO' AS "IS_IDENTITY", c.comment AS "COMMENT"
+		FROM "_catalog".columns c JOIN "_catalog".tables t USING (table_catalog, table_schema, table_name)
+		WHERE table_catalog = $database AND ` + visible("table_catalog || '.' || table_schema || '.' || table_name", "table_owner"),
 }
 
 // A definition is a column as the catalog records it.
@@ -123,6 +124,9 @@ func (s *session) dropSchema(ctx context.Context, database, name string) error {
 	if err := exec(ctx, s.conn, "DROP SCHEMA "+quoteIdent(engineSchema(database, name))+" CASCADE"); err != nil {
 		return err
 	}
+	if err := s.forgetDropped(ctx, `table_catalog = ? AND table_schema = ?`, database, name); err != nil {
+		return err
+	}
 	for _, table := range []string{"columns", "tables"} {
 		if err := exec(ctx, s.conn, `DELETE FROM "_catalog".`+table+` WHERE table_catalog = ? AND table_schema = ?`, database, name); err != nil {
 			return err
@@ -140,6 +144,9 @@ type objectDetails struct {
 }
 
 func (s *session) addObject(ctx context.Context, o object, d objectDetails) error {
+	if err := s.inherit(ctx, o); err != nil {
+		return err
+	}
 	return exec(ctx, s.conn, `INSERT INTO "_catalog".tables (table_catalog, table_schema, table_name, table_type, table_owner, is_secure, view_definition, comment)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, o.database, o.schema, o.name, o.kind, s.role, d.secure, nullable(d.definition), nullable(d.comment))
 }
@@ -170,12 +177,18 @@ func (s *session) addColumns(ctx context.Context, o object, columns []definition
 
 // removeObject takes a table or view out of DuckDB and the catalog.
 func (s *session) removeObject(ctx context.Context, o object) error {
-	kind := "TABLE "
-	if o.kind == "VIEW" {
-		kind = "VIEW "
+	kind, aside := "VIEW ", false
+	if o.kind != "VIEW" {
+		kind = "TABLE "
+		var err error
+		if aside, err = s.setAside(ctx, o); err != nil {
+			return err
+		}
 	}
-	if err := exec(ctx, s.conn, "DROP "+kind+o.engineText()); err != nil {
-		return err
+	if !aside {
+		if err := exec(ctx, s.conn, "DROP "+kind+o.engineText()); err != nil {
+			return err
+		}
 	}
 	if err := exec(ctx, s.conn, `DELETE FROM "_catalog".tag_references WHERE object_database = ? AND object_schema = ? AND object_name = ?`, o.database, o.schema, o.name); err != nil {
 		return err

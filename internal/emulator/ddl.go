@@ -4,6 +4,7 @@ package emulator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -37,7 +38,14 @@ func (s *session) create(ctx context.Context, j *job, n *ast.Create) (*result, e
 		return s.createTag(ctx, n)
 	case "TABLE", "VIEW":
 	default:
+		if n.Kind == "ROLE" || accountKinds[n.Kind] {
+			return s.createAccountObject(ctx, n)
+		}
 		return nil, errUnsupported("CREATE %s", n.Kind)
+	}
+	retention, err := retentionOf(n.Options)
+	if err != nil {
+		return nil, err
 	}
 	o, err := s.qualify(n.Name)
 	if err != nil {
@@ -52,6 +60,9 @@ func (s *session) create(ctx context.Context, j *job, n *ast.Create) (*result, e
 		return nil, err
 	} else if !known || o.schema == informationSchema {
 		return nil, errNoObject("Schema", o.database+"."+o.schema)
+	}
+	if err := s.mayCreate(ctx, n.Kind, o.database, o.schema); err != nil {
+		return nil, err
 	}
 	var answer *result
 	err = s.define(ctx, func() error {
@@ -70,9 +81,18 @@ func (s *session) create(ctx context.Context, j *job, n *ast.Create) (*result, e
 		if o.kind == "VIEW" {
 			build = s.createView
 		}
+		if kind != "" {
+			if err := s.may(ctx, ownership, o); err != nil {
+				return err
+			}
+		}
 		if err := build(ctx, j, n, o, kind != "", details); err != nil {
 			return err
 		}
+		if err := s.setRetention(ctx, o, retention); err != nil {
+			return err
+		}
+		s.modifies(o)
 		answer = status(typeDDL, "%s %s successfully created.", title(n.Kind), o.name)
 		return nil
 	})
@@ -98,6 +118,9 @@ func (s *session) createTable(ctx context.Context, j *job, n *ast.Create, o obje
 		}
 		model, err := s.lookup(ctx, name)
 		if err != nil {
+			return err
+		}
+		if err := s.may(ctx, "SELECT", model); err != nil {
 			return err
 		}
 		if columns, err = s.columnDefinitions(ctx, model); err != nil {
@@ -333,6 +356,15 @@ func (s *session) createPlace(ctx context.Context, n *ast.Create, comment string
 		parts[i] = p.Fold()
 	}
 	name := parts[len(parts)-1]
+	within := ""
+	if n.Kind == "SCHEMA" {
+		if within = s.database; len(parts) == 2 {
+			within = parts[0]
+		}
+	}
+	if err := s.mayCreate(ctx, n.Kind, within, ""); err != nil {
+		return nil, err
+	}
 	var answer *result
 	err := s.define(ctx, func() error {
 		database := name
@@ -410,6 +442,9 @@ func (s *session) drop(ctx context.Context, n *ast.Drop) (*result, error) {
 	if n.Name.Dynamic != nil {
 		return nil, errUnsupported("IDENTIFIER")
 	}
+	if n.Kind == "ROLE" || accountKinds[n.Kind] {
+		return s.dropAccountObject(ctx, n)
+	}
 	var answer *result
 	last := n.Name.Parts[len(n.Name.Parts)-1].Fold()
 	gone := func() { answer = status(typeDDL, "%s successfully dropped.", last) }
@@ -436,6 +471,9 @@ func (s *session) drop(ctx context.Context, n *ast.Drop) (*result, error) {
 			}
 			if o.kind = kind; strings.TrimPrefix(kind, "BASE ") != n.Kind {
 				return &sqlError{code: "002203", state: "42601", message: compilation + "Object found is of type '" + strings.TrimPrefix(kind, "BASE ") + "', not specified type '" + n.Kind + "'."}
+			}
+			if err := s.may(ctx, ownership, o); err != nil {
+				return err
 			}
 			gone()
 			s.modifies(o)
@@ -478,7 +516,7 @@ func (s *session) drop(ctx context.Context, n *ast.Drop) (*result, error) {
 }
 
 func (s *session) truncate(ctx context.Context, n *ast.Truncate) (*result, error) {
-	if err := s.target(ctx, n.Name); err != nil {
+	if _, err := s.target(ctx, n.Name, "TRUNCATE"); err != nil {
 		if n.IfExists {
 			return status(typeDDL, "Statement executed successfully."), nil
 		}
@@ -495,6 +533,9 @@ func (s *session) alter(ctx context.Context, j *job, n *ast.Alter) (*result, err
 	if n.Kind == "SESSION" {
 		return done, s.alterSession(n)
 	}
+	if n.Kind == "ACCOUNT" || accountKinds[n.Kind] {
+		return s.alterAccountObject(ctx, n)
+	}
 	if n.Kind != "TABLE" && n.Kind != "VIEW" {
 		return nil, errUnsupported("ALTER %s", n.Kind)
 	}
@@ -508,11 +549,18 @@ func (s *session) alter(ctx context.Context, j *job, n *ast.Alter) (*result, err
 	if strings.TrimPrefix(o.kind, "BASE ") != n.Kind || o.schema == informationSchema {
 		return nil, errNoObject(title(n.Kind), o.String())
 	}
+	if err := s.may(ctx, ownership, o); err != nil {
+		return nil, err
+	}
+	s.modifies(o)
 	return done, s.define(ctx, func() error {
 		if n.Options != nil && namesTag(n.Options) {
 			if tags, err := s.setTags(ctx, o, n); tags || err != nil {
 				return err
 			}
+		}
+		if done, err := s.setPolicy(ctx, o, n); done || err != nil {
+			return err
 		}
 		switch n.Action {
 		case "RENAME":
@@ -531,6 +579,9 @@ func (s *session) alter(ctx context.Context, j *job, n *ast.Alter) (*result, err
 			}
 			return s.dropTableColumns(ctx, o, n)
 		case "SET":
+			if days, err := retentionOf(n.Options); err != nil || days >= 0 {
+				return errors.Join(err, s.setRetention(ctx, o, days))
+			}
 			comment, err := commentOf(n.Options)
 			if err != nil {
 				return err

@@ -38,11 +38,14 @@
 //
 // # What differs from Snowflake
 //
-// There are no grants: a role that a user has may do everything. TIME and
-// timestamps hold microseconds, TIMESTAMP_TZ keeps the instant and not the
-// offset, lengths of VARCHAR are recorded and not enforced. Names that differ
-// in case alone are the same object. Division and AVG yield FLOAT. Results are
-// whole in one reply.
+// A role is restricted only if CREATE ROLE made it; every other may do
+// everything (rights.go). Policies and tags are recorded and have no effect on
+// rows. TIME and timestamps hold microseconds, TIMESTAMP_TZ keeps the instant
+// and not the offset, lengths of VARCHAR are recorded and not enforced. Names
+// that differ in case alone are the same object. Division and AVG yield FLOAT.
+// Tables come back after DROP, schemas and databases do not; there is no time
+// travel in tables that are there. EXPLAIN knows sizes of tables, not of what a
+// condition leaves of them.
 //
 // Sources: the source of github.com/snowflakedb/gosnowflake for the protocol,
 // docs.snowflake.com/en/sql-reference for the meaning of SQL.

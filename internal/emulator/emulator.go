@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -39,6 +40,8 @@ type Emulator struct {
 	work sync.WaitGroup
 
 	history history
+	// rightsVersion counts the changes of roles and grants.
+	rightsVersion atomic.Int64
 
 	// ddl lets one statement at a time change the catalog: DuckDB refuses the
 	// second of two at once, Snowflake makes it wait.
@@ -112,7 +115,7 @@ var locks = []string{
 }
 
 func (e *Emulator) setUp(ctx context.Context) error {
-	for _, list := range [][]string{locks, macros, catalogTables, historyTables} {
+	for _, list := range [][]string{locks, macros, catalogTables, historyTables, droppedTables, rightsTables, accountTables} {
 		for _, s := range list {
 			if _, err := e.db.ExecContext(ctx, s); err != nil {
 				return fmt.Errorf("preparing DuckDB: %w", err)
@@ -128,6 +131,9 @@ func (e *Emulator) setUp(ctx context.Context) error {
 	defer e.endSession(s)
 	if err := s.addAccount(ctx); err != nil {
 		return fmt.Errorf("preparing the account's own database: %w", err)
+	}
+	if err := errors.Join(s.purge(ctx), s.loadUsers(ctx)); err != nil {
+		return fmt.Errorf("preparing the account: %w", err)
 	}
 	return e.Exec(ctx, script)
 }

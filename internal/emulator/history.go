@@ -151,6 +151,12 @@ var usageViews = map[string]string{
 	"ACCESS_HISTORY": `SELECT query_id AS "QUERY_ID", start_time AS "QUERY_START_TIME", user_name AS "USER_NAME", direct AS "DIRECT_OBJECTS_ACCESSED",
 		base AS "BASE_OBJECTS_ACCESSED", modified AS "OBJECTS_MODIFIED" FROM "_catalog".statements
 		WHERE status = 'SUCCESS' AND (direct <> '[]' OR base <> '[]' OR modified <> '[]')`,
+	"POLICY_REFERENCES": `SELECT policy_name AS "POLICY_NAME", policy_kind AS "POLICY_KIND", object_database AS "REF_DATABASE_NAME", object_schema AS "REF_SCHEMA_NAME",
+		object_name AS "REF_ENTITY_NAME", column_name AS "REF_COLUMN_NAME" FROM "_catalog".policy_references`,
+	"GRANTS_TO_ROLES": `SELECT created AS "CREATED_ON", privilege AS "PRIVILEGE", granted_on AS "GRANTED_ON", name AS "NAME", grantee AS "GRANTEE_NAME",
+		CAST(NULL AS TIMESTAMPTZ) AS "DELETED_ON" FROM "_catalog".grants WHERE granted_to = 'ROLE'`,
+	"GRANTS_TO_USERS": `SELECT created AS "CREATED_ON", name AS "ROLE", grantee AS "GRANTEE_NAME", CAST(NULL AS TIMESTAMPTZ) AS "DELETED_ON"
+		FROM "_catalog".grants WHERE granted_to = 'USER' AND granted_on = 'ROLE'`,
 	"LOGIN_HISTORY": `SELECT ` + loginColumns + ` FROM "_catalog".logins`,
 }
 
@@ -398,6 +404,9 @@ func kindOfStatement(stmt ast.Statement) string {
 func (s *session) see(ctx context.Context, r *resolver, text string) error {
 	if len(r.relations) == 0 {
 		return nil
+	}
+	if err := s.needsWarehouse(ctx); err != nil {
+		return err
 	}
 	for _, o := range r.relations {
 		s.reached.Direct = addTouched(s.reached.Direct, o, nil)

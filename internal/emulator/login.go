@@ -37,9 +37,22 @@ type user struct {
 	key         *rsa.PublicKey
 	fingerprint string // SHA256:… of the key's SPKI form
 	role        string
+	declared    map[string]string // by CREATE USER; nil after [Emulator.AddUser]
+	tokens      []secret
 }
 
-func (u *user) may(role string) bool { return role == u.role || role == publicRole }
+// mayUse reports whether the session's user has a role.
+func (s *session) mayUse(ctx context.Context, role string) (bool, error) {
+	u := s.user
+	if u.name == systemUser || role == publicRole || role == u.role && u.declared == nil {
+		return true, nil
+	}
+	found, err := texts(ctx, s.conn, `WITH RECURSIVE has AS (
+			SELECT name AS r FROM "_catalog".grants WHERE granted_on = 'ROLE' AND granted_to = 'USER' AND grantee = ?
+			UNION SELECT g.name FROM "_catalog".grants g JOIN has ON g.grantee = has.r WHERE g.granted_to = 'ROLE' AND g.granted_on = 'ROLE')
+		SELECT r FROM has WHERE r = ?`, u.name, role)
+	return len(found) > 0, err
+}
 
 // publicRole is everybody's.
 const publicRole = "PUBLIC"
@@ -115,8 +128,8 @@ func (e *Emulator) authenticate(text, account string, now time.Time) (*user, err
 	e.mu.Lock()
 	u := e.users[name]
 	e.mu.Unlock()
-	if u == nil {
-		return nil, fmt.Errorf("no user %q", name)
+	if u == nil || u.key == nil {
+		return nil, fmt.Errorf("no user %q with a key", name)
 	}
 	if claims.Iss != claims.Sub+"."+u.fingerprint {
 		return nil, fmt.Errorf("issuer %q is not the user's key", claims.Iss)
@@ -141,10 +154,112 @@ func (e *Emulator) authenticate(text, account string, now time.Time) (*user, err
 	return u, nil
 }
 
+// A refusal is why there is no session. The cause is for the log.
+type refusal struct {
+	user, code, message string
+	cause               error
+}
+
+// whoIs finds the user who logs in, and checks what it shows.
+func (e *Emulator) whoIs(request *loginRequest) (*user, *refusal) {
+	data := request.Data
+	name := strings.ToUpper(data.LoginName)
+	switch data.Authenticator {
+	case "SNOWFLAKE_JWT":
+		u, err := e.authenticate(data.Token, data.AccountName, time.Now())
+		if err != nil {
+			return nil, &refusal{claimedUser(data.Token), "390144", "JWT token is invalid.", err}
+		}
+		return u, nil
+	case "PROGRAMMATIC_ACCESS_TOKEN":
+		if u := e.tokenUser(data.Authenticator, data.Token, name); u != nil {
+			return u, nil
+		}
+		return nil, &refusal{name, "394400", "Programmatic access token is invalid.", errors.New("no such token")}
+	case "OAUTH":
+		if u := e.tokenUser(data.Authenticator, data.Token, name); u != nil {
+			return u, nil
+		}
+		return nil, &refusal{name, "390303", "Invalid OAuth access token.", errors.New("no such token")}
+	case "WORKLOAD_IDENTITY":
+		if u := e.tokenUser(data.Authenticator, data.Token, name); u != nil {
+			return u, nil
+		}
+		return nil, &refusal{name, "390144", "The workload identity token is invalid.", errors.New("no such token")}
+	default:
+		return nil, &refusal{name, "390100", "Incorrect username or password was specified.", fmt.Errorf("authenticator %q", data.Authenticator)}
+	}
+}
+
+// A secret is a token that a user can log in with.
+type secret struct {
+	authenticator string
+	digest        [sha256.Size]byte
+	expires       time.Time
+}
+
+// AddToken lets a user log in with a token as well: a programmatic access
+// token, an OAuth access token or that of a workload, by the names that
+// drivers have for them (PROGRAMMATIC_ACCESS_TOKEN, OAUTH, WORKLOAD_IDENTITY).
+func (e *Emulator) AddToken(name, authenticator, token string, expires time.Time) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u := e.users[strings.ToUpper(name)]
+	if u == nil || token == "" {
+		return fmt.Errorf("adding a token: there is no user %q, or no token", name)
+	}
+	u.tokens = append(u.tokens, secret{authenticator, sha256.Sum256([]byte(token)), expires})
+	return nil
+}
+
+// tokenUser finds whose token it is; a login may name the user, and then it is
+// that one's.
+func (e *Emulator) tokenUser(authenticator, token, name string) *user {
+	digest := sha256.Sum256([]byte(token))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, u := range e.users {
+		for _, t := range u.tokens {
+			if t.authenticator == authenticator && t.digest == digest && time.Now().Before(t.expires) && (name == "" || name == u.name) {
+				return u
+			}
+		}
+	}
+	return nil
+}
+
+// letIn checks what the account has against a user who is known.
+func (s *session) letIn(r *http.Request) (code, message string) {
+	ip, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		ip = r.RemoteAddr
+	}
+	if strings.EqualFold(s.user.declared["DISABLED"], "TRUE") {
+		return "390101", "User access disabled. Contact your local system administrator."
+	}
+	if minutes := s.user.declared["MINS_TO_UNLOCK"]; minutes != "" && minutes != "0" {
+		return "390102", "Your user account has been temporarily locked due to too many failed attempts. Try again after 15 minutes or contact your account administrator for assistance."
+	}
+	admitted, err := s.admits(r.Context(), s.user, ip)
+	if err == nil {
+		s.scope, err = s.scopeOf(r.Context(), s.user)
+	}
+	if err != nil {
+		s.emulator.logger.Error("starting a session", "error", err)
+		return "390400", "The session could not be started."
+	}
+	s.secondary = s.user.declared != nil && s.user.declared["DEFAULT_SECONDARY_ROLES"] != "" || s.defaultSecondary()
+	if !admitted {
+		return "390422", "Incoming request with IP/Token " + ip + " is not allowed to access Snowflake. Contact your account administrator."
+	}
+	return "", ""
+}
+
 type loginRequest struct {
 	Data struct {
 		AccountName       string         `json:"ACCOUNT_NAME"`
 		ClientAppID       string         `json:"CLIENT_APP_ID"`
+		LoginName         string         `json:"LOGIN_NAME"`
 		Authenticator     string         `json:"AUTHENTICATOR"`
 		Token             string         `json:"TOKEN"`
 		SessionParameters map[string]any `json:"SESSION_PARAMETERS"`
@@ -157,15 +272,11 @@ func (e *Emulator) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	data := request.Data
-	if data.Authenticator != "SNOWFLAKE_JWT" {
-		replyError(w, "390100", "Incorrect username or password was specified.")
-		return
-	}
-	u, err := e.authenticate(data.Token, data.AccountName, time.Now())
-	if err != nil {
-		e.logger.Warn("refusing a login", "cause", err)
-		e.signedIn(r, &request, claimedUser(data.Token), "390144", "JWT_TOKEN_INVALID")
-		replyError(w, "390144", "JWT token is invalid.")
+	u, refusal := e.whoIs(&request)
+	if refusal != nil {
+		e.logger.Warn("refusing a login", "cause", refusal.cause)
+		e.signedIn(r, &request, refusal.user, refusal.code, refusal.message)
+		replyError(w, refusal.code, refusal.message)
 		return
 	}
 	s, err := e.newSession(r.Context(), u)
@@ -177,7 +288,11 @@ func (e *Emulator) login(w http.ResponseWriter, r *http.Request) {
 	for name, value := range data.SessionParameters {
 		s.parameters[strings.ToUpper(name)] = parameterText(value)
 	}
-	if code, message := s.enter(r.Context(), r.URL.Query().Get); code != "" {
+	code, message := s.letIn(r)
+	if code == "" {
+		code, message = s.enter(r.Context(), r.URL.Query().Get)
+	}
+	if code != "" {
 		e.endSession(s)
 		e.signedIn(r, &request, u.name, code, message)
 		replyError(w, code, message)
@@ -202,6 +317,11 @@ func (e *Emulator) login(w http.ResponseWriter, r *http.Request) {
 	replyData(w, reply)
 }
 
+// factors name what a login shows, in LOGIN_HISTORY.
+var factors = map[string]string{
+	"SNOWFLAKE_JWT": "RSA_KEYPAIR", "PROGRAMMATIC_ACCESS_TOKEN": "PROGRAMMATIC_ACCESS_TOKEN", "OAUTH": "OAUTH_ACCESS_TOKEN", "WORKLOAD_IDENTITY": "WORKLOAD_IDENTITY",
+}
+
 // signedIn writes a login down.
 func (e *Emulator) signedIn(r *http.Request, request *loginRequest, user, code, message string) {
 	ip, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -209,7 +329,7 @@ func (e *Emulator) signedIn(r *http.Request, request *loginRequest, user, code, 
 		ip = r.RemoteAddr
 	}
 	err = e.history.note(journalLine{SignIn: &signIn{
-		Time: time.Now().UTC(), User: user, IP: ip, Client: request.Data.ClientAppID, Factor: "RSA_KEYPAIR",
+		Time: time.Now().UTC(), User: user, IP: ip, Client: request.Data.ClientAppID, Factor: factors[request.Data.Authenticator],
 		Success: code == "", Code: code, Message: message,
 	}})
 	if err != nil {
@@ -230,12 +350,28 @@ func claimedUser(text string) string {
 	return name
 }
 
+// defaultSecondary reports whether a declared user said nothing of secondary
+// roles: then it has them all.
+// docs.snowflake.com/en/sql-reference/sql/create-user
+func (s *session) defaultSecondary() bool {
+	if s.user.declared == nil {
+		return false
+	}
+	_, said := s.user.declared["DEFAULT_SECONDARY_ROLES"]
+	return !said
+}
+
 // enter makes the session stand where the login's query parameters say. An
 // unknown database or schema is an error only if the client asked for that
 // (CLIENT_VALIDATE_DEFAULT_PARAMETERS); a role that is not the user's always.
 func (s *session) enter(ctx context.Context, parameter func(string) string) (code, message string) {
 	if role := strings.ToUpper(parameter("roleName")); role != "" {
-		if !s.user.may(role) {
+		ok, err := s.mayUse(ctx, role)
+		if err != nil {
+			s.emulator.logger.Error("starting a session", "error", err)
+			return "390400", "The session could not be started."
+		}
+		if !ok {
 			return "390189", "Role '" + role + "' specified in the connect string is not granted to this user. Contact your local system administrator, or attempt to login with another role, e.g. PUBLIC."
 		}
 		s.role = role

@@ -108,6 +108,10 @@ type resolver struct {
 	session *session
 	// relations remembers what each table reference was.
 	relations map[*ast.Table]object
+	// owner says that the names are those of a view, which reads as its owner.
+	owner bool
+	// target is the table that the statement changes.
+	target *object
 }
 
 // resolve replaces the names of tables and views below n, those of common
@@ -129,6 +133,11 @@ func (r *resolver) node(ctx context.Context, n ast.Node, ctes map[string]bool) e
 			if err != nil {
 				return err
 			}
+			if !r.owner {
+				if err := r.session.may(ctx, "SELECT", o); err != nil {
+					return err
+				}
+			}
 			if o.database == accountDatabase && o.schema == accountUsage {
 				if err := r.session.emulator.mergeHistory(ctx); err != nil {
 					return err
@@ -142,15 +151,15 @@ func (r *resolver) node(ctx context.Context, n ast.Node, ctes map[string]bool) e
 			return err
 		}
 	case *ast.Update:
-		if err := r.session.target(ctx, n.Target); err != nil {
+		if err := r.change(ctx, n.Target, "UPDATE"); err != nil {
 			return err
 		}
 	case *ast.Delete:
-		if err := r.session.target(ctx, n.Target); err != nil {
+		if err := r.change(ctx, n.Target, "DELETE"); err != nil {
 			return err
 		}
 	case *ast.Merge:
-		if err := r.session.target(ctx, n.Target); err != nil {
+		if err := r.change(ctx, n.Target, "INSERT"); err != nil {
 			return err
 		}
 	}
@@ -163,6 +172,13 @@ func (r *resolver) node(ctx context.Context, n ast.Node, ctes map[string]bool) e
 		}
 	})
 	return errors.Join(errs...)
+}
+
+// change resolves the table that a statement changes.
+func (r *resolver) change(ctx context.Context, name *ast.ObjectName, privilege string) error {
+	o, err := r.session.target(ctx, name, privilege)
+	r.target = &o
+	return err
 }
 
 // with resolves WITH. A table expression that names itself is recursive,

@@ -35,6 +35,11 @@ func (s *session) run(ctx context.Context, j *job) (*result, error) {
 		return s.show(ctx, n)
 	case *ast.Describe:
 		return s.describe(ctx, n)
+	case *ast.Explain:
+		return s.explain(ctx, j, n)
+	}
+	if s.scope == readScope && !readsOnly(j.stmt) {
+		return nil, &sqlError{code: "003001", state: "42501", message: "SQL access control error:\nThe restricted session scope " + readScope + " does not allow this operation."}
 	}
 	if j.describe {
 		// The columns of everything else are known without running it, but no
@@ -54,6 +59,10 @@ func (s *session) run(ctx context.Context, j *job) (*result, error) {
 		return s.create(ctx, j, n)
 	case *ast.Drop:
 		return s.drop(ctx, n)
+	case *ast.Undrop:
+		return s.undrop(ctx, n)
+	case *ast.Grant:
+		return s.grant(ctx, n)
 	case *ast.Truncate:
 		return s.truncate(ctx, n)
 	case *ast.Alter:
@@ -74,6 +83,21 @@ func (s *session) run(ctx context.Context, j *job) (*result, error) {
 	default:
 		word, _, _ := strings.Cut(strings.TrimSpace(j.text()), " ")
 		return nil, errUnsupported("%s", strings.ToUpper(word))
+	}
+}
+
+// readScope is the restricted session scope that reads only.
+const readScope = "SNOWFLAKE$DATA_READ"
+
+// readsOnly reports whether a statement changes nothing but the session.
+func readsOnly(stmt ast.Statement) bool {
+	switch stmt.(type) {
+	case *ast.QueryStmt, *ast.Show, *ast.Describe, *ast.Explain, *ast.Use, *ast.Transaction, *ast.SetVar, *ast.UnsetVar:
+		return true
+	case *ast.Alter:
+		return stmt.(*ast.Alter).Kind == "SESSION"
+	default:
+		return false
 	}
 }
 
@@ -135,17 +159,20 @@ func (s *session) change(ctx context.Context, r *resolver, n ast.Node) (int64, e
 }
 
 // target resolves the table that a statement writes to.
-func (s *session) target(ctx context.Context, name *ast.ObjectName) error {
+func (s *session) target(ctx context.Context, name *ast.ObjectName, privilege string) (object, error) {
 	o, err := s.lookup(ctx, name)
 	if err != nil {
-		return err
+		return o, err
+	}
+	if err := s.may(ctx, privilege, o); err != nil {
+		return o, err
 	}
 	if o.kind != "BASE TABLE" {
-		return &sqlError{code: "001003", state: "42601", message: compilation + "Object '" + o.String() + "' is not a table."}
+		return o, &sqlError{code: "001003", state: "42601", message: compilation + "Object '" + o.String() + "' is not a table."}
 	}
 	s.modifies(o)
 	*name = *o.engineName()
-	return nil
+	return o, nil
 }
 
 func (s *session) insert(ctx context.Context, _ *job, n *ast.Insert) (*result, error) {
@@ -153,7 +180,7 @@ func (s *session) insert(ctx context.Context, _ *job, n *ast.Insert) (*result, e
 	if err := r.resolve(ctx, n.Source); err != nil {
 		return nil, err
 	}
-	if err := s.target(ctx, n.Target); err != nil {
+	if _, err := s.target(ctx, n.Target, "INSERT"); err != nil {
 		return nil, err
 	}
 	overwrite := n.Overwrite
@@ -318,7 +345,9 @@ func (s *session) use(ctx context.Context, n *ast.Use) (*result, error) {
 	name := strings.Join(parts, ".")
 	switch kind := n.Kind; {
 	case kind == "ROLE" && len(parts) == 1:
-		if s.user.name != systemUser && !s.user.may(name) {
+		if ok, err := s.mayUse(ctx, name); err != nil {
+			return nil, err
+		} else if !ok {
 			return nil, &sqlError{code: "003013", state: "42501", message: compilation + "Requested role '" + name + "' is not assigned to the executing user. Specify another role to activate."}
 		}
 		s.role = name
@@ -351,7 +380,8 @@ func (s *session) use(ctx context.Context, n *ast.Use) (*result, error) {
 			s.schema = publicSchema
 		}
 	case strings.HasPrefix(kind, "SECONDARY ROLES"):
-		// There are no secondary roles: none and all of them are the same.
+		// They are told of, and add no rights here.
+		s.secondary = strings.HasSuffix(kind, "ALL")
 	default:
 		return nil, errUnsupported("USE %s", kind)
 	}

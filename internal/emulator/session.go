@@ -39,6 +39,9 @@ type session struct {
 	inTx       bool
 	kind       string  // QUERY_TYPE of the statement that runs
 	reached    reached // and what it touches
+	rights     rights
+	scope      string // the restricted session scope
+	secondary  bool   // all roles of the user are active beside the session's own
 
 	// The emulator's mutex guards these.
 	ended    bool

@@ -15,6 +15,7 @@ import (
 var showQueries = map[string]struct {
 	text                   string
 	name, database, schema string
+	full                   string // the object's whole name
 	order                  string
 }{
 	"DATABASES": {
@@ -22,29 +23,29 @@ var showQueries = map[string]struct {
 			CASE WHEN database_name = $current THEN 'Y' ELSE 'N' END AS "is_current", '' AS "origin", 'ACCOUNTADMIN' AS "owner",
 			coalesce(comment, '') AS "comment", '' AS "options", '1' AS "retention_time", 'STANDARD' AS "kind"
 			FROM "_catalog".databases`,
-		name: "database_name", database: "database_name", order: "database_name",
+		name: "database_name", database: "database_name", full: "database_name", order: "database_name",
 	},
 	"SCHEMAS": {
 		text: `SELECT created AS "created_on", schema_name AS "name", 'N' AS "is_default", 'N' AS "is_current",
 			catalog_name AS "database_name", 'ACCOUNTADMIN' AS "owner", coalesce(comment, '') AS "comment", '' AS "options", '1' AS "retention_time"
 			FROM "_catalog".schemata`,
-		name: "schema_name", database: "catalog_name", schema: "schema_name", order: "catalog_name, schema_name",
+		name: "schema_name", database: "catalog_name", schema: "schema_name", full: "catalog_name || '.' || schema_name", order: "catalog_name, schema_name",
 	},
 	"TABLES": {
 		text: `SELECT t.created AS "created_on", table_name AS "name", table_catalog AS "database_name", table_schema AS "schema_name",
 			'TABLE' AS "kind", coalesce(t.comment, '') AS "comment", '' AS "cluster_by", CAST(d.estimated_size AS BIGINT) AS "rows",
-			CAST(0 AS BIGINT) AS "bytes", table_owner AS "owner", '1' AS "retention_time"
+			CAST(0 AS BIGINT) AS "bytes", table_owner AS "owner", CAST(retention AS VARCHAR) AS "retention_time"
 			FROM "_catalog".tables t LEFT JOIN (SELECT schema_name, table_name AS engine_name, estimated_size FROM duckdb_tables()) d
 			ON d.engine_name = t.table_name AND d.schema_name = replace(replace(table_catalog, '%', '%25'), '.', '%2E') || '.' || replace(replace(table_schema, '%', '%25'), '.', '%2E')
 			WHERE table_type = 'BASE TABLE'`,
-		name: "table_name", database: "table_catalog", schema: "table_schema", order: "table_catalog, table_schema, table_name",
+		name: "table_name", database: "table_catalog", schema: "table_schema", full: "table_catalog || '.' || table_schema || '.' || table_name", order: "table_catalog, table_schema, table_name",
 	},
 	"VIEWS": {
 		text: `SELECT created AS "created_on", table_name AS "name", '' AS "reserved", table_catalog AS "database_name",
 			table_schema AS "schema_name", table_owner AS "owner", coalesce(comment, '') AS "comment", coalesce(view_definition, '') AS "text",
 			CASE WHEN is_secure THEN 'true' ELSE 'false' END AS "is_secure", 'false' AS "is_materialized"
 			FROM "_catalog".tables WHERE table_type = 'VIEW'`,
-		name: "table_name", database: "table_catalog", schema: "table_schema", order: "table_catalog, table_schema, table_name",
+		name: "table_name", database: "table_catalog", schema: "table_schema", full: "table_catalog || '.' || table_schema || '.' || table_name", order: "table_catalog, table_schema, table_name",
 	},
 	"COLUMNS": {
 		text: `SELECT table_name AS "table_name", table_schema AS "schema_name", column_name AS "column_name",
@@ -53,16 +54,23 @@ var showQueries = map[string]struct {
 			CASE WHEN is_nullable THEN 'true' ELSE 'NOT_NULL' END AS "null?", coalesce(column_default, '') AS "default", 'COLUMN' AS "kind",
 			'' AS "expression", coalesce(comment, '') AS "comment", table_catalog AS "database_name", '' AS "autoincrement"
 			FROM "_catalog".columns`,
-		name: "column_name", database: "table_catalog", schema: "table_schema", order: "table_catalog, table_schema, table_name, ordinal_position",
+		name: "column_name", database: "table_catalog", schema: "table_schema", full: "table_catalog || '.' || table_schema || '.' || table_name", order: "table_catalog, table_schema, table_name, ordinal_position",
 	},
 }
 
 func (s *session) show(ctx context.Context, n *ast.Show) (*result, error) {
+	if r, ok, err := s.showAccount(ctx, n); ok || err != nil {
+		return r, err
+	}
+	// What the role may not see is not shown.
+	if _, err := s.rightsNow(ctx); err != nil {
+		return nil, err
+	}
 	q, ok := showQueries[n.What]
 	if !ok || n.History || n.Options != nil {
 		return nil, errUnsupported("SHOW %s", n.What)
 	}
-	var conditions []string
+	conditions := []string{visible(q.full, "''")}
 	if n.Like != nil {
 		conditions = append(conditions, q.name+" ILIKE "+quoteString(n.Like.Value)+` ESCAPE '\'`)
 	}
@@ -159,6 +167,9 @@ func (s *session) showScope(ctx context.Context, n *ast.Show) (object, error) {
 // describe answers DESCRIBE TABLE and VIEW.
 // docs.snowflake.com/en/sql-reference/sql/desc-table
 func (s *session) describe(ctx context.Context, n *ast.Describe) (*result, error) {
+	if r, ok, err := s.describeAccount(ctx, n); ok || err != nil {
+		return r, err
+	}
 	switch n.Kind {
 	case "TABLE", "VIEW", "":
 	default:
@@ -166,6 +177,9 @@ func (s *session) describe(ctx context.Context, n *ast.Describe) (*result, error
 	}
 	o, err := s.lookup(ctx, n.Name)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.may(ctx, "SELECT", o); err != nil {
 		return nil, err
 	}
 	r, err := s.selectRows(ctx, `SELECT column_name AS "name", declared AS "type", 'COLUMN' AS "kind",

@@ -112,7 +112,7 @@ func TestErrors(t *testing.T) {
 		{"USE DATABASE nowhere", "02000", "NOWHERE", 2043, 0, 0},
 		{"USE ROLE accountadmin", "42501", "not assigned", 3013, 0, 0},
 		{"PUT file:///etc/passwd @~", "0A000", "Unsupported feature: PUT", 2, 0, 0},
-		{"GRANT SELECT ON t TO ROLE x", "0A000", "Unsupported feature: GRANT", 2, 0, 0},
+		{"GRANT SELECT ON t TO ROLE x", "42S02", "Role 'X' does not exist", 2003, 0, 0},
 		{"CREATE TEMPORARY TABLE x (a INT)", "0A000", "TEMPORARY", 2, 0, 0},
 		{"SELECT $nope", "02000", "'$NOPE' does not exist", 2211, 0, 0},
 		{"SELECT ?", "42601", "not set", 2049, 0, 0},

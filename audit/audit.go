@@ -78,6 +78,7 @@ const (
 	KindBrief             Kind = "brief"              // the gate's own statement: what an approver should know
 	KindLinked            Kind = "linked"             // a messenger's account now stands for an identity
 	KindUnlinked          Kind = "unlinked"           // and no longer does
+	KindRead              Kind = "read"               // a person looked at requests or at this log, in the console
 )
 
 // Kinds are all kinds of event.
@@ -85,7 +86,7 @@ func Kinds() []Kind {
 	return []Kind{
 		KindStart, KindStop, KindGap, KindPolicyLoaded, KindConfigLoaded, KindErased, KindSignIn, KindRefused, KindSessionStart, KindSessionEnd,
 		KindCatalogRead, KindToolCall, KindDecision, KindExecution, KindOutcome, KindApprovalRequested, KindApprovalVoted, KindApprovalChanged,
-		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked,
+		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked, KindRead,
 	}
 }
 
@@ -118,6 +119,7 @@ type Event struct {
 	Caller  *Caller   `json:"caller,omitempty"`
 	Remote  string    `json:"remote,omitempty"` // the peer's address
 	Count   int64     `json:"count,omitempty"`  // how often it happened, where more than once
+	Page    string    `json:"page,omitempty"`   // what was looked at, as a path of the console
 
 	From *int64 `json:"from,omitempty"` // the first of several entries
 	To   *int64 `json:"to,omitempty"`   // and the last
@@ -168,6 +170,7 @@ type Event struct {
 	ConfigText string `json:"-"`
 	Reason     string `json:"-"` // of a vote
 	Problem    string `json:"-"` // what is wrong with a call
+	Search     string `json:"-"` // what a reader of the log looked for
 	Answer     string `json:"-"` // rows as returned, where policy keeps them; sealed before they are stored
 }
 
@@ -182,7 +185,7 @@ func (e *Event) texts(rows string) []text {
 	var texts []text
 	for _, t := range []struct{ name, text string }{
 		{"sql", e.SQL}, {"runs", e.Kept()}, {"facts", e.Facts}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"config", e.ConfigText},
-		{"reason", e.Reason}, {"problem", e.Problem}, {"rows", rows},
+		{"reason", e.Reason}, {"problem", e.Problem}, {"search", e.Search}, {"rows", rows},
 	} {
 		if t.text != "" {
 			texts = append(texts, newText(t.name, t.text))

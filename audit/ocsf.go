@@ -114,6 +114,8 @@ func (r *Reader) ocsf(e *Entry) ocsfObject {
 		o["api"] = ocsfObject{"operation": strings.TrimSuffix(string(v.Kind)+" "+v.Tool, " "), "service": ocsfObject{"name": "querywarden"}}
 		if v.Approval != "" {
 			o["resources"] = []ocsfObject{{"uid": v.Approval, "type": "approval request"}}
+		} else if v.Page != "" {
+			o["resources"] = []ocsfObject{{"uid": v.Page, "type": "page of the console"}}
 		}
 	}
 	return o
@@ -138,7 +140,7 @@ func ocsfClass(v Event) (class, activity int) {
 		return ocsfDatastore, activityCreate
 	case KindApprovalRequested, KindStart, KindPolicyLoaded, KindConfigLoaded, KindSessionStart, KindLinked:
 		return ocsfAPI, 1 // create
-	case KindToolCall:
+	case KindToolCall, KindRead:
 		return ocsfAPI, 2 // read
 	case KindApprovalVoted, KindApprovalChanged, KindGlassBroken, KindGlassAcknowledged:
 		return ocsfAPI, 3 // update

@@ -119,6 +119,7 @@ func TestOCSF(t *testing.T) {
 		{Kind: KindGlassAcknowledged, Caller: ada, Approval: "apr", Voter: &Caller{Issuer: "idp", Subject: "cyd"}, Via: "slack"},
 		{Kind: KindBrief, Runs: "SELECT 1"}, {Kind: KindSafetyCopy, Runs: "CREATE TABLE", Approval: "apr"},
 		{Kind: KindLinked, Voter: ada, Via: "slack"}, {Kind: KindUnlinked, Voter: ada, Via: "slack"},
+		{Kind: KindRead, Caller: ada, Session: "s", Remote: "192.0.2.1:7", Page: "/console/log"}, {Kind: KindRead, Caller: ada, Session: "s", Page: "/console/requests/apr", Approval: "apr"},
 	}
 	for _, e := range events {
 		if _, err := l.Append(t.Context(), e); err != nil {

@@ -42,6 +42,7 @@ type Filter struct {
 	Approval     string
 	QueryID      string // the warehouse's
 	After        int64  // only entries from this index on
+	Before       int64  // only entries below this index, unless it is zero
 	Object       string // only what reached this object: its full name, or the end of it
 	Last         int    // only the newest n
 	// Progress, where it is set, is told now and then how many entries have
@@ -263,6 +264,9 @@ func (f Filter) where(ctx context.Context, q querier) (string, []any, error) {
 	}
 	if f.After > 0 {
 		add("idx >= ?", f.After)
+	}
+	if f.Before > 0 {
+		add("idx < ?", f.Before)
 	}
 	if f.Session != "" {
 		add("session = ? AND session <> ''", f.Session) // as its index has it

@@ -52,6 +52,7 @@ var outsiders = map[string]string{
 	"github.com/coreos/go-oidc":          "internal/identity",
 	"github.com/zitadel/oidc":            "internal/identity/identitytest",
 	"modernc.org/sqlite":                 "audit",
+	"golang.org/x/oauth2":                "internal/identity",
 	"golang.org/x/term":                  "cmd/querywarden",
 }
 

@@ -10,7 +10,11 @@
 //	querywarden policy test F          run a policy file's own tests
 //	querywarden approvals …            list, show, approve and deny what waits
 //	querywarden audit …                list, show, replay, verify, prove and export the log
-//	querywarden token --config F       a token of the demo's own issuer
+//	querywarden query SQL              run one statement through a gateway
+//	querywarden connect URL            a gateway for clients that only speak stdio
+//	querywarden config CLIENT          what to paste into an MCP client
+//	querywarden login|logout URL       sign in at a gateway, and out
+//	querywarden token [--json]         the token of this job, or of who is signed in
 //
 // Exit status: 0 done, 1 refused or failed, 2 called wrongly.
 package main
@@ -61,7 +65,12 @@ func commands() []command {
 		{"policy", "test F | replay --policy F --config F", "run a policy file's own tests, or decide the past again", runPolicy},
 		{"approvals", "list|show|approve|deny --config F …", "what waits for a person", runApprovals},
 		{"audit", "list|show|replay|verify|proof|export --config F …", "the log", runAudit},
-		{"token", "--config F [--as SUBJECT]", "a token of the demo's own issuer", runToken},
+		{"query", "[--url URL] [--format F] [--output F] SQL|-", "run one statement through a gateway", runQuery},
+		{"connect", "URL", "a gateway for clients that only speak stdio", runConnect},
+		{"config", "claude-code|cursor|codex|… [--stdio] [--url URL] [--capture]", "what to paste into an MCP client", runConfig},
+		{"login", "URL [--device] [--client-id ID]", "sign in at a gateway", runLogin},
+		{"logout", "URL", "end a sign-in", runLogout},
+		{"token", "[--url URL] [--github] [--json] | --config F [--as SUBJECT]", "the token of this job, of who is signed in, or of the demo", runToken},
 		{"version", "", "print the version", runVersion},
 	}
 }

@@ -123,30 +123,6 @@ func compare(w io.Writer, what string, was, would []string) {
 // tokenLifetime is how long a token of the demo's issuer is good for.
 const tokenLifetime = 12 * time.Hour
 
-func runToken(_ context.Context, args []string, std streams) error {
-	fs := newFlags("token", std)
-	file := fs.String("config", "", "the configuration `file`")
-	subject := fs.String("as", "ada", "the token's `subject`")
-	groups := fs.String("groups", "analysts", "the token's `groups`, comma-separated")
-	rest, err := parseFlags(fs, args)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return usagef("token takes no argument %q", rest[0])
-	}
-	c, err := loadConfig(*file)
-	if err != nil {
-		return err
-	}
-	token, err := demoToken(c, *subject, *groups)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(std.out, token)
-	return nil
-}
-
 // demoToken makes a token of the issuer whose key the demo keeps in the
 // configuration's folder.
 func demoToken(c *config, subject, groups string) (string, error) {

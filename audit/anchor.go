@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -176,7 +177,11 @@ func (r *Reader) Witnessed(ctx context.Context, key note.Verifier) (tree tlog.Tr
 	if at, err = f_note.CoSigV1Timestamp(n.Sigs[0]); err != nil {
 		return tlog.Tree{}, time.Time{}, fmt.Errorf("reading the cosignature of %s: %w", key.Name(), err)
 	}
-	tree, err = parseCheckpoint(text, r.verifier)
+	keys, err := r.Keys(ctx)
+	if err != nil {
+		return tlog.Tree{}, time.Time{}, err
+	}
+	tree, err = parseCheckpoint(text, keys)
 	return tree, at, err
 }
 
@@ -232,9 +237,24 @@ func (l *Log) KeepAnchored(ctx context.Context, every time.Duration, logger *slo
 	}
 }
 
+// newestCheckpoint is what is to be anchored. Keys may change meanwhile, so they
+// are read from the log as well.
+func (l *Log) newestCheckpoint(ctx context.Context) (tlog.Tree, string, error) {
+	tx, err := l.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return tlog.Tree{}, "", err
+	}
+	defer tx.Rollback()
+	keys, err := keysOf(ctx, tx, l.first)
+	if err != nil {
+		return tlog.Tree{}, "", err
+	}
+	return newestCheckpoint(ctx, tx, keys)
+}
+
 // anchor tells every anchor of the newest checkpoint that has not taken it.
 func (l *Log) anchor(ctx context.Context, logger *slog.Logger, anchors []Anchor, told []int64) {
-	tree, text, err := newestCheckpoint(ctx, l.db, l.signer)
+	tree, text, err := l.newestCheckpoint(ctx)
 	if err != nil {
 		logger.Error("reading the checkpoint to anchor", "err", err)
 		return

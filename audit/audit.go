@@ -16,6 +16,12 @@
 //     line, the number of entries in decimal, the root hash in base64, a blank
 //     line, and an Ed25519 signature line as golang.org/x/mod/sumdb/note makes
 //     them. It is in column note of the commit's last entry.
+//   - The signing key may change. Entry n of kind key_added makes another key
+//     known; the checkpoint of n+1 entries and all after it are signed by both.
+//     Entry m of kind key_retired ends the old one; the checkpoint of m+1
+//     entries is the last that it signs. Each of them is its commit's last
+//     entry. So whoever holds any of the keys finds the others, and which
+//     checkpoints each signs, in the log: see [Keys].
 //   - Long or sensitive texts (SQL, purposes, policies) stand outside the
 //     tree, in column texts, each with 32 random bytes of salt: the length of
 //     its name in one byte, the name, the salt, the length of the text in four
@@ -36,7 +42,8 @@
 //
 // With the database alone: cut off the newest entries together with their
 // checkpoints, or put an old copy back; any other change is found by
-// [Verify]. With the signing key as well: rewrite everything. Both are found
+// [Verify]. With the signing key as well: rewrite everything; with one that was
+// retired, nothing that whoever knows the newer key would believe. Both are found
 // by whoever holds one later checkpoint of their own, which is what the head
 // file and the references in answers and query tags are for. What was never
 // recorded, no log can show.
@@ -59,6 +66,8 @@ const (
 	KindGap               Kind = "gap"                // it had not stopped as it should: what was under way then has no end here
 	KindPolicyLoaded      Kind = "policy_loaded"      // what decides from here on, whole
 	KindConfigLoaded      Kind = "config_loaded"      // the configuration file, whole
+	KindKeyAdded          Kind = "key_added"          // another key signs from here on, beside the old one
+	KindKeyRetired        Kind = "key_retired"        // the old key signs nothing after this
 	KindErased            Kind = "erased"             // texts are gone, by retention or because somebody wanted it
 	KindSignIn            Kind = "sign_in"            // a token was seen for the first time
 	KindRefused           Kind = "refused"            // tokens that do not count
@@ -84,7 +93,7 @@ const (
 // Kinds are all kinds of event.
 func Kinds() []Kind {
 	return []Kind{
-		KindStart, KindStop, KindGap, KindPolicyLoaded, KindConfigLoaded, KindErased, KindSignIn, KindRefused, KindSessionStart, KindSessionEnd,
+		KindStart, KindStop, KindGap, KindPolicyLoaded, KindConfigLoaded, KindKeyAdded, KindKeyRetired, KindErased, KindSignIn, KindRefused, KindSessionStart, KindSessionEnd,
 		KindCatalogRead, KindToolCall, KindDecision, KindExecution, KindOutcome, KindApprovalRequested, KindApprovalVoted, KindApprovalChanged,
 		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked, KindRead,
 	}
@@ -123,6 +132,9 @@ type Event struct {
 
 	From *int64 `json:"from,omitempty"` // the first of several entries
 	To   *int64 `json:"to,omitempty"`   // and the last
+
+	Key  string   `json:"key,omitempty"`  // public, that was added or retired
+	Keys []string `json:"keys,omitempty"` // public, all that sign from here on
 
 	Conversation string `json:"conversation,omitempty"` // asserted by the client
 

@@ -214,6 +214,11 @@ func TestIndexes(t *testing.T) {
 			t.Errorf("%+v: %s", f, plan)
 		}
 	}
+	var id, parent, unused int
+	var plan string
+	if err := l.db.QueryRow(`EXPLAIN QUERY PLAN `+selectHandovers).Scan(&id, &parent, &unused, &plan); err != nil || !strings.Contains(plan, "entries_keys") {
+		t.Errorf("keys: %s, %v", plan, err)
+	}
 }
 
 // TestAttacks gives each attack on the files the verdict that it must get:
@@ -340,7 +345,7 @@ func TestAttacks(t *testing.T) {
 // tell tells an anchor of the newest checkpoint.
 func tell(t *testing.T, l *Log, a Anchor) error {
 	t.Helper()
-	tree, text, err := newestCheckpoint(t.Context(), l.db, l.signer)
+	tree, text, err := l.newestCheckpoint(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,7 +405,7 @@ func sqlAttack(stmt string) func(*testing.T, string) {
 
 // rebuild writes tree and checkpoint for entries with the log's own key.
 func rebuild(t *testing.T, path string, db *sql.DB, entries [][]byte) {
-	signer, err := signingKey(path, false)
+	signers, err := signingKeys(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +418,7 @@ func rebuild(t *testing.T, path string, db *sql.DB, entries [][]byte) {
 		t.Fatal(err)
 	}
 	l := openTest(t, other, Options{})
-	if l.origin != signer.Name() {
+	if l.origin != signers[0].Name() {
 		t.Fatal("the key was not taken over")
 	}
 	for _, e := range entries {
@@ -518,7 +523,7 @@ func FuzzCheckpoint(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte("x\n1\n" + base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n\n— x y\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		tree, err := parseCheckpoint(text, r.verifier)
+		tree, err := parseCheckpoint(text, r.held)
 		if err == nil && tree.N != 2 {
 			t.Errorf("accepted a checkpoint that nobody signed: %q", text)
 		}

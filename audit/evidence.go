@@ -112,69 +112,117 @@ func (r *Reader) exportEvidence(ctx context.Context, dir string, o EvidenceOptio
 	if err := r.ExportTiles(ctx, filepath.Join(dir, "log"), nil); err != nil {
 		return nil, err
 	}
+	keys, err := r.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
 	checkpoint, err := os.ReadFile(filepath.Join(dir, "log", "checkpoint"))
 	if err != nil {
 		return nil, err
 	}
-	tree, err := parseCheckpoint(checkpoint, r.verifier)
+	tree, err := parseCheckpoint(checkpoint, keys)
 	if err != nil {
 		return nil, err
 	}
 	ev := &Evidence{
 		Origin: r.Origin(), From: o.From, To: o.To, Size: tree.N, Root: tree.Hash.String(), Seed: o.Seed, First: -1, Verdicts: map[string]int{},
 	}
+	// Twice through the log, so that a long period takes no more memory than a
+	// short one: to count, and to write down what was drawn.
 	c := &collector{evidence: ev, options: o}
-	for e, err := range r.Entries(ctx, Filter{}) {
-		if err != nil {
-			return nil, err
-		}
-		if e.Index >= tree.N {
-			break
-		}
-		c.take(e)
+	if err := r.each(ctx, tree.N, c.take); err != nil {
+		return nil, err
 	}
 	ev.Made = c.last
 	if ev.First < 0 {
 		ev.First = tree.N
 		ev.Last = tree.N
 	}
-	ev.Population = len(c.population)
-	drawn := draw(len(c.population), o.Sample, o.Seed)
-	for _, i := range drawn {
-		item, err := r.follow(ctx, c.population[i], tree.N)
+	p, err := newPopulation(filepath.Join(dir, "population.csv"), draw(ev.Population, o.Sample, o.Seed))
+	if err != nil {
+		return nil, err
+	}
+	err = r.each(ctx, tree.N, func(e *Entry) error {
+		if !c.inPopulation(e) {
+			return nil
+		}
+		return p.take(e)
+	})
+	if err := errors.Join(err, p.close()); err != nil {
+		return nil, err
+	}
+	for _, e := range p.sample {
+		item, err := r.follow(ctx, e, tree.N)
 		if err != nil {
 			return nil, err
 		}
 		ev.Sample = append(ev.Sample, item)
 	}
-	if err := c.writePopulation(filepath.Join(dir, "population.csv"), drawn); err != nil {
-		return nil, err
+	return ev, r.writeEvidence(ctx, dir, ev, checkpoint, keys)
+}
+
+// each visits the first size entries.
+func (r *Reader) each(ctx context.Context, size int64, visit func(*Entry) error) error {
+	for e, err := range r.Entries(ctx, Filter{}) {
+		if err != nil {
+			return err
+		}
+		if e.Index >= size {
+			return nil
+		}
+		if err := visit(e); err != nil {
+			return err
+		}
 	}
-	return ev, r.writeEvidence(ctx, dir, ev, checkpoint)
+	return nil
 }
 
 // draw chooses n of many by a seed, in order: the first n of a shuffle that
-// depends on the seed and on how many there are.
+// depends on the seed and on how many there are. Only the places that the
+// shuffle has touched are kept.
 func draw(many, n int, seed int64) []int {
-	order := rand.New(rand.NewPCG(uint64(seed), uint64(many))).Perm(many)
-	drawn := order[:min(n, many)]
+	random := rand.New(rand.NewPCG(uint64(seed), uint64(many)))
+	moved := map[int]int{}
+	at := func(i int) int {
+		if to, ok := moved[i]; ok {
+			return to
+		}
+		return i
+	}
+	var drawn []int
+	for i := range min(n, many) {
+		j := i + random.IntN(many-i)
+		drawn = append(drawn, at(j))
+		moved[j] = at(i)
+	}
 	slices.Sort(drawn)
 	return drawn
 }
 
 // collector reads a log once, for what the folder tells of the period.
 type collector struct {
-	evidence   *Evidence
-	options    EvidenceOptions
-	population []*Entry
-	last       time.Time
-	policy     EvidencePolicy
+	evidence *Evidence
+	options  EvidenceOptions
+	last     time.Time
+	policy   EvidencePolicy
 }
 
-func (c *collector) take(e *Entry) {
+// outside reports whether an entry was made before or after the period.
+func (c *collector) outside(e *Entry) (before, after bool) {
 	at := e.Event.Time
-	before := !c.options.From.IsZero() && at.Before(c.options.From)
-	after := !c.options.To.IsZero() && !at.Before(c.options.To)
+	return !c.options.From.IsZero() && at.Before(c.options.From), !c.options.To.IsZero() && !at.Before(c.options.To)
+}
+
+// inPopulation reports whether an entry is a statement that was judged in the
+// period.
+func (c *collector) inPopulation(e *Entry) bool {
+	before, after := c.outside(e)
+	return !before && !after && e.Event.Kind == KindDecision && !e.Event.DryRun
+}
+
+func (c *collector) take(e *Entry) error {
+	at := e.Event.Time
+	before, after := c.outside(e)
 	if e.Event.Kind == KindPolicyLoaded && !after {
 		loaded := EvidencePolicy{Version: e.Event.Policy, Since: at, Index: e.Index, Text: e.Texts["policy"]}
 		if before {
@@ -192,42 +240,59 @@ func (c *collector) take(e *Entry) {
 	}
 	c.last = at
 	if before || after {
-		return
+		return nil
 	}
 	if c.evidence.First < 0 {
 		c.evidence.First = e.Index
 	}
 	c.evidence.Last = e.Index + 1
-	switch e.Event.Kind {
-	case KindErased:
+	if e.Event.Kind == KindErased {
 		c.evidence.Erased += e.Event.Count
-	case KindDecision:
-		if !e.Event.DryRun {
-			c.population = append(c.population, e)
-			c.evidence.Verdicts[e.Event.Verdict]++
-		}
-	default: // what happens around statements is told with them
 	}
+	if c.inPopulation(e) {
+		c.evidence.Population++
+		c.evidence.Verdicts[e.Event.Verdict]++
+	}
+	return nil
 }
 
-// writePopulation lists every statement of the period, and which were drawn.
-func (c *collector) writePopulation(file string, drawn []int) error {
+// population lists every statement of the period, and which were drawn.
+type population struct {
+	file   *os.File
+	table  *csv.Writer
+	drawn  []int // by their place in the population
+	seen   int
+	sample []*Entry
+}
+
+func newPopulation(file string, drawn []int) (*population, error) {
 	f, err := os.Create(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	w := csv.NewWriter(f)
-	err = w.Write([]string{"entry", "time", "caller", "command", "verdict", "leaf", "drawn"})
-	for i, e := range c.population {
-		who := ""
-		if e.Event.Caller != nil {
-			who = e.Event.Caller.Issuer + " " + e.Event.Caller.Subject
-		}
-		_, isDrawn := slices.BinarySearch(drawn, i)
-		err = errors.Join(err, w.Write([]string{strconv.FormatInt(e.Index, 10), e.Event.Time.Format(time.RFC3339Nano), cell(who), cell(e.Event.Command), e.Event.Verdict, e.Leaf, strconv.FormatBool(isDrawn)}))
+	p := &population{file: f, table: csv.NewWriter(f), drawn: drawn}
+	if err := p.table.Write([]string{"entry", "time", "caller", "command", "verdict", "leaf", "drawn"}); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	w.Flush()
-	return errors.Join(err, w.Error(), f.Close())
+	return p, nil
+}
+
+func (p *population) take(e *Entry) error {
+	who := ""
+	if e.Event.Caller != nil {
+		who = e.Event.Caller.Issuer + " " + e.Event.Caller.Subject
+	}
+	_, isDrawn := slices.BinarySearch(p.drawn, p.seen)
+	p.seen++
+	if isDrawn {
+		p.sample = append(p.sample, e)
+	}
+	return p.table.Write([]string{strconv.FormatInt(e.Index, 10), e.Event.Time.Format(time.RFC3339Nano), cell(who), cell(e.Event.Command), e.Event.Verdict, e.Leaf, strconv.FormatBool(isDrawn)})
+}
+
+func (p *population) close() error {
+	p.table.Flush()
+	return errors.Join(p.table.Error(), p.file.Close())
 }
 
 // follow finds what became of a statement.
@@ -290,7 +355,7 @@ func (r *Reader) follow(ctx context.Context, decision *Entry, size int64) (Evide
 }
 
 // writeEvidence writes the sample, its proofs, the key and the page.
-func (r *Reader) writeEvidence(ctx context.Context, dir string, ev *Evidence, checkpoint []byte) error {
+func (r *Reader) writeEvidence(ctx context.Context, dir string, ev *Evidence, checkpoint []byte, keys *Keys) error {
 	entries := filepath.Join(dir, "entries")
 	if err := os.MkdirAll(entries, 0o755); err != nil {
 		return err
@@ -319,7 +384,8 @@ func (r *Reader) writeEvidence(ctx context.Context, dir string, ev *Evidence, ch
 			return err
 		}
 	}
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "checkpoint"), checkpoint, 0o644), os.WriteFile(filepath.Join(dir, "audit.vkey"), []byte(r.vkey+"\n"), 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "checkpoint"), checkpoint, 0o644), os.WriteFile(filepath.Join(dir, "audit.vkey"), []byte(keys.newest()+"\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "audit.keys"), []byte(keys.String()), 0o644)); err != nil {
 		return err
 	}
 	page, err := os.Create(filepath.Join(dir, "index.html"))

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
 	"errors"
@@ -13,8 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -58,9 +55,10 @@ var writeTexts = [numWrites]string{
 // A Log is an open log: the one writer of its file. It is safe for concurrent
 // use.
 type Log struct {
+	path    string
 	options Options
 	origin  string
-	signer  note.Signer
+	first   *Keys   // the one that the log began with, where its entries name no other
 	db      *sql.DB // readers
 	writer  *sql.DB // of one connection
 	conn    *sql.Conn
@@ -78,10 +76,13 @@ type Log struct {
 	idle    sync.Cond // told when nobody is the writer any more
 
 	// The writer's: how many entries there are, when the newest was made,
-	// and the tree's growing edge.
-	size   int64
-	newest time.Time
-	hashes *hashCache
+	// the tree's growing edge, and what signs it.
+	size    int64
+	newest  time.Time
+	hashes  *hashCache
+	signers []signingKey // of the next checkpoint
+
+	rotating sync.Mutex // held while keys change
 
 	closeOnce sync.Once
 	closeErr  error
@@ -99,7 +100,7 @@ func Open(path string, options Options) (opened *Log, err error) {
 		return nil, fmt.Errorf("opening log: %w", err)
 	}
 	l := &Log{
-		options: options, failed: make(chan struct{}), grown: make(chan struct{}, 1),
+		path: path, options: options, failed: make(chan struct{}), grown: make(chan struct{}, 1),
 	}
 	l.idle.L = &l.mu
 	defer func() {
@@ -112,10 +113,11 @@ func Open(path string, options Options) (opened *Log, err error) {
 	}
 	_, statErr := os.Stat(path)
 	isNew := errors.Is(statErr, fs.ErrNotExist)
-	if l.signer, err = signingKey(path, isNew); err != nil {
+	keys, err := signingKeys(path, isNew)
+	if err != nil {
 		return nil, err
 	}
-	l.origin = l.signer.Name()
+	l.origin = keys[0].Name()
 	if l.writer, err = openDB(path, "rwc"); err != nil {
 		return nil, err
 	}
@@ -135,7 +137,7 @@ func Open(path string, options Options) (opened *Log, err error) {
 	if l.db, err = openDB(path, "ro"); err != nil {
 		return nil, err
 	}
-	if err = l.checkHead(ctx); err != nil {
+	if err = l.checkHead(ctx, keys); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -151,38 +153,6 @@ func openDB(path, mode string) (*sql.DB, error) {
 		q.Add("_pragma", "secure_delete(ON)")
 	}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String())
-}
-
-// signingKey reads the log's key, and makes it together with a new log. An
-// existing log never gets another key: that would be a second log.
-func signingKey(path string, isNew bool) (note.Signer, error) {
-	file := strings.TrimSuffix(path, filepath.Ext(path)) + ".key"
-	text, err := os.ReadFile(file)
-	switch {
-	case err == nil:
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("reading signing key: %w", err)
-	case !isNew:
-		return nil, fmt.Errorf("the signing key %s is missing, and the log is not new", file)
-	default:
-		origin := "querywarden/" + strings.ToLower(rand.Text()[:12])
-		skey, vkey, err := note.GenerateKey(rand.Reader, origin)
-		if err != nil {
-			return nil, fmt.Errorf("making signing key: %w", err)
-		}
-		if err := writeFile(file, skey+"\n", 0o600); err != nil {
-			return nil, err
-		}
-		if err := writeFile(strings.TrimSuffix(file, ".key")+".vkey", vkey+"\n", 0o644); err != nil {
-			return nil, err
-		}
-		text = []byte(skey)
-	}
-	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
-	if err != nil {
-		return nil, fmt.Errorf("reading signing key %s: %w", file, err)
-	}
-	return signer, nil
 }
 
 // writeFile writes a file that must survive a power cut, through a rename.
@@ -206,7 +176,7 @@ func writeFile(name, text string, perm os.FileMode) error {
 }
 
 // checkHead finds the tree's size and refuses whatever is ambiguous.
-func (l *Log) checkHead(ctx context.Context) error {
+func (l *Log) checkHead(ctx context.Context, found []signingKey) error {
 	var newest int64
 	err := l.conn.QueryRowContext(ctx, `SELECT coalesce(max(idx) + 1, 0), coalesce((SELECT time FROM entries ORDER BY idx DESC LIMIT 1), 0) FROM entries`).Scan(&l.size, &newest)
 	if err != nil {
@@ -214,7 +184,11 @@ func (l *Log) checkHead(ctx context.Context) error {
 	}
 	l.newest = time.UnixMicro(newest)
 	l.hashes = newHashCache(func(index int64) (tlog.Hash, error) { return storedHash(ctx, l.conn, index) })
-	tree, _, err := newestCheckpoint(ctx, l.conn, l.signer)
+	keys, err := l.openKeys(ctx, found)
+	if err != nil {
+		return err
+	}
+	tree, _, err := newestCheckpoint(ctx, l.conn, keys)
 	if err != nil {
 		return err
 	}
@@ -230,12 +204,12 @@ func (l *Log) checkHead(ctx context.Context) error {
 			return errors.New("the tree does not have the root that its newest checkpoint signs")
 		}
 	}
-	return l.checkHeadFile(tree)
+	return l.checkHeadFile(tree, keys)
 }
 
 // checkHeadFile refuses a log that is behind, or beside, what the head file
 // has seen.
-func (l *Log) checkHeadFile(tree tlog.Tree) error {
+func (l *Log) checkHeadFile(tree tlog.Tree, keys *Keys) error {
 	if l.options.HeadFile == "" {
 		return nil
 	}
@@ -246,7 +220,7 @@ func (l *Log) checkHeadFile(tree tlog.Tree) error {
 	if err != nil {
 		return fmt.Errorf("reading head file: %w", err)
 	}
-	head, err := parseCheckpoint(seen, l.signer)
+	head, err := parseCheckpoint(seen, keys)
 	if err != nil {
 		return fmt.Errorf("reading head file %s: %w", l.options.HeadFile, err)
 	}
@@ -267,6 +241,7 @@ func (l *Log) checkHeadFile(tree tlog.Tree) error {
 
 // A querier is a connection or a database.
 type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
@@ -284,63 +259,6 @@ func storedHash(ctx context.Context, q querier, index int64) (tlog.Hash, error) 
 		return h, fmt.Errorf("reading hash %d: %d bytes", index, len(b))
 	}
 	return tlog.Hash(b), nil
-}
-
-// newestCheckpoint returns the newest checkpoint, or an empty tree.
-func newestCheckpoint(ctx context.Context, q querier, key interface {
-	Name() string
-	KeyHash() uint32
-}) (tlog.Tree, string, error) {
-	var text []byte
-	err := q.QueryRowContext(ctx, `SELECT note FROM entries WHERE note IS NOT NULL ORDER BY idx DESC LIMIT 1`).Scan(&text)
-	if errors.Is(err, sql.ErrNoRows) {
-		return tlog.Tree{}, "", nil
-	}
-	if err != nil {
-		return tlog.Tree{}, "", err
-	}
-	tree, err := parseCheckpoint(text, key)
-	return tree, string(text), err
-}
-
-// checkpointText is the body of a checkpoint: C2SP tlog-checkpoint.
-func checkpointText(origin string, tree tlog.Tree) string {
-	return origin + "\n" + strconv.FormatInt(tree.N, 10) + "\n" + tree.Hash.String() + "\n"
-}
-
-// parseCheckpoint reads a checkpoint's body. It checks the origin, and the
-// signature where key can verify.
-func parseCheckpoint(text []byte, key interface {
-	Name() string
-	KeyHash() uint32
-}) (tlog.Tree, error) {
-	body, signatures, ok := strings.Cut(string(text), "\n\n")
-	if !ok {
-		return tlog.Tree{}, errors.New("checkpoint has no signature")
-	}
-	if verifier, ok := key.(note.Verifier); ok {
-		n, err := note.Open(text, note.VerifierList(verifier))
-		if err != nil {
-			return tlog.Tree{}, fmt.Errorf("checking checkpoint: %w", err)
-		}
-		body = strings.TrimSuffix(n.Text, "\n")
-	}
-	lines := strings.Split(body, "\n")
-	if len(lines) != 3 || signatures == "" {
-		return tlog.Tree{}, errors.New("checkpoint has not three lines")
-	}
-	if lines[0] != key.Name() {
-		return tlog.Tree{}, fmt.Errorf("checkpoint is of the log %q, not of %q", lines[0], key.Name())
-	}
-	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
-		return tlog.Tree{}, fmt.Errorf("checkpoint has the size %q", lines[1])
-	}
-	hash, err := tlog.ParseHash(lines[2])
-	if err != nil {
-		return tlog.Tree{}, fmt.Errorf("checkpoint has the hash %q", lines[2])
-	}
-	return tlog.Tree{N: size, Hash: hash}, nil
 }
 
 // Append records an event and returns when it is on disk. No context can take
@@ -469,6 +387,9 @@ type job struct {
 	done chan error
 	lead chan struct{} // holds a word for the next writer
 	err  error
+	// last says that nothing may follow in the same commit: its checkpoint ends
+	// with what fn adds.
+	last bool
 	// alone says that fn adds one entry and does nothing else, so that there is
 	// nothing to roll back: it fails only together with the log.
 	alone bool
@@ -528,6 +449,9 @@ func (l *Log) gather() []*job {
 		l.mu.Lock()
 	}
 	n := min(len(l.waiting), maxBatch)
+	if i := slices.IndexFunc(l.waiting[:n], func(j *job) bool { return j.last }); i >= 0 {
+		n = i + 1
+	}
 	batch := slices.Clone(l.waiting[:n])
 	l.waiting = slices.Delete(l.waiting, 0, n)
 	return batch
@@ -537,7 +461,7 @@ func (l *Log) gather() []*job {
 // error is the log's end.
 func (l *Log) commit(batch []*job) error {
 	ctx := context.Background()
-	tx := &Tx{ctx: ctx, log: l, size: l.size}
+	tx := &Tx{ctx: ctx, log: l, size: l.size, signers: l.signers}
 	err := l.transact(tx, batch)
 	if err != nil {
 		return err
@@ -549,6 +473,9 @@ func (l *Log) commit(batch []*job) error {
 		}
 	}
 	l.size = tx.size
+	if tx.next != nil {
+		l.signers = tx.next
+	}
 	l.hashes.settle()
 	if tx.flush {
 		// Readers may be in the way; then the next flush, or the last close, does it.
@@ -624,6 +551,8 @@ type Tx struct {
 	err  error  // the log's own
 	// entries are those of this transaction: they go in together at its end.
 	entries []pending
+	// signers sign the checkpoint, next those after it where that changes.
+	signers, next []signingKey
 	// flush says that something was erased, which the write-ahead log still
 	// holds.
 	flush bool
@@ -719,7 +648,11 @@ func (tx *Tx) insert() error {
 		return err
 	}
 	sign := func() (err error) {
-		tx.note, err = note.Sign(&note.Note{Text: checkpointText(tx.log.origin, tlog.Tree{N: tx.size, Hash: root})}, tx.log.signer)
+		signers := make([]note.Signer, len(tx.signers))
+		for i := range tx.signers {
+			signers[i] = tx.signers[i].Signer
+		}
+		tx.note, err = note.Sign(&note.Note{Text: checkpointText(tx.log.origin, tlog.Tree{N: tx.size, Hash: root})}, signers...)
 		return err
 	}
 	last := len(tx.entries) - 1

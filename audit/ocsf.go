@@ -138,13 +138,13 @@ func ocsfClass(v Event) (class, activity int) {
 		return ocsfDatastore, activityQuery
 	case KindSafetyCopy:
 		return ocsfDatastore, activityCreate
-	case KindApprovalRequested, KindStart, KindPolicyLoaded, KindConfigLoaded, KindSessionStart, KindLinked:
+	case KindApprovalRequested, KindStart, KindPolicyLoaded, KindConfigLoaded, KindSessionStart, KindLinked, KindKeyAdded:
 		return ocsfAPI, 1 // create
 	case KindToolCall, KindRead:
 		return ocsfAPI, 2 // read
 	case KindApprovalVoted, KindApprovalChanged, KindGlassBroken, KindGlassAcknowledged:
 		return ocsfAPI, 3 // update
-	case KindErased, KindUnlinked:
+	case KindErased, KindUnlinked, KindKeyRetired:
 		return ocsfAPI, 4 // delete
 	default:
 		return ocsfAPI, activityOther

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -32,7 +31,7 @@ func (r *Reader) Prove(ctx context.Context, index int64) (*Proof, error) {
 		return nil, fmt.Errorf("proving entry %d: %w", index, err)
 	}
 	defer tx.Rollback()
-	tree, text, err := newestCheckpoint(ctx, tx, r.verifier)
+	tree, text, err := r.newest(ctx, tx)
 	if err != nil {
 		return nil, fmt.Errorf("proving entry %d: %w", index, err)
 	}
@@ -130,10 +129,10 @@ func ParseProof(text []byte) (*Proof, error) {
 	return p, nil
 }
 
-// Verify reports whether an entry, byte for byte, stands in the log that a
-// public key belongs to, and how many entries that log had then.
-func (p *Proof) Verify(entry []byte, key note.Verifier) (size int64, err error) {
-	tree, err := parseCheckpoint(p.Checkpoint, key)
+// Verify reports whether an entry, byte for byte, stands in the log that keys
+// belong to, and how many entries that log had then.
+func (p *Proof) Verify(entry []byte, keys *Keys) (size int64, err error) {
+	tree, err := parseCheckpoint(p.Checkpoint, keys)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrProof, err)
 	}

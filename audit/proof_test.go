@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 )
 
 // filled returns the reader of a log of n entries.
@@ -61,7 +59,7 @@ func TestProofs(t *testing.T) {
 				t.Fatalf("%v\n%s", err, made)
 			}
 			for j, entry := range entries {
-				n, err := p.Verify(entry, r.verifier)
+				n, err := p.Verify(entry, r.held)
 				if (err == nil) != (i == j) || err == nil && n != int64(size) || err != nil && !errors.Is(err, ErrProof) {
 					t.Errorf("size %d: the proof of %d for entry %d: %d, %v", size, i, j, n, err)
 				}
@@ -97,26 +95,22 @@ func FuzzProof(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := p.Verify(e.Raw, r.verifier); err == nil && p.Index != 5 {
+		if _, err := p.Verify(e.Raw, r.held); err == nil && p.Index != 5 {
 			t.Errorf("the entry is proven at %d", p.Index)
 		}
-		if _, err := p.Verify(append(e.Raw[:len(e.Raw):len(e.Raw)], ' '), r.verifier); err == nil {
+		if _, err := p.Verify(append(e.Raw[:len(e.Raw):len(e.Raw)], ' '), r.held); err == nil {
 			t.Error("another entry is proven")
 		}
 	})
 }
 
-func verifierOf(t testing.TB, path string) note.Verifier {
+func keysBeside(t testing.TB, path string) *Keys {
 	t.Helper()
-	text, err := os.ReadFile(strings.TrimSuffix(path, ".db") + ".vkey")
+	keys, err := ParseKeys([]byte(readText(t, vkeyFile(path))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := note.NewVerifier(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
+	return keys
 }
 
 // TestTiles exports logs whose sizes lie around the tiles' own, and finds every
@@ -132,7 +126,7 @@ func TestTiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err := VerifyTiles(t.Context(), dir, verifierOf(t, path), pinned)
+		report, err := VerifyTiles(t.Context(), dir, keysBeside(t, path), pinned)
 		if err != nil || !report.OK() || report.Entries != int64(size) || report.Pinned != int64(size) {
 			t.Fatalf("size %d: %+v, %v", size, report, err)
 		}
@@ -160,7 +154,7 @@ func TestTiles(t *testing.T) {
 				if err := os.WriteFile(file, changed, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				if report, err := VerifyTiles(t.Context(), dir, verifierOf(t, path), nil); err != nil || report.OK() {
+				if report, err := VerifyTiles(t.Context(), dir, keysBeside(t, path), nil); err != nil || report.OK() {
 					t.Errorf("size %d: %s changed at %d: %+v, %v", size, file, at, report, err)
 				}
 			}
@@ -210,7 +204,7 @@ func TestForeignVerifier(t *testing.T) {
 		// It exits 0 whatever it finds, and can hang on damage: what it says counts.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, filepath.Join(bin, "fsck"), "-storage_url=file://"+dir+"/", "-public_key="+strings.TrimSuffix(path, ".db")+".vkey", "-origin="+r.verifier.Name(), "-N=4", "-ui=false")
+		cmd := exec.CommandContext(ctx, filepath.Join(bin, "fsck"), "-storage_url=file://"+dir+"/", "-public_key="+strings.TrimSuffix(path, ".db")+".vkey", "-origin="+r.Origin(), "-N=4", "-ui=false")
 		out, _ := cmd.CombinedOutput()
 		return string(out)
 	}

@@ -9,12 +9,10 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -54,9 +52,8 @@ type Filter struct {
 
 // A Reader reads a log, also one that a gateway is writing.
 type Reader struct {
-	db       *sql.DB
-	verifier note.Verifier
-	vkey     string // its text
+	db   *sql.DB
+	held *Keys // what it is read with; the log may tell of more
 }
 
 // OpenReader opens a log for reading. The public key is read from NAME.vkey.
@@ -64,13 +61,22 @@ func OpenReader(path string) (*Reader, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("opening log: %s does not exist", path)
 	}
-	text, err := os.ReadFile(strings.TrimSuffix(path, filepath.Ext(path)) + ".vkey")
+	text, err := os.ReadFile(vkeyFile(path))
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's public key: %w", err)
 	}
-	verifier, err := note.NewVerifier(strings.TrimSpace(string(text)))
+	keys, err := ParseKeys(text)
 	if err != nil {
 		return nil, fmt.Errorf("reading the log's public key: %w", err)
+	}
+	return OpenReaderWith(path, keys)
+}
+
+// OpenReaderWith opens a log for reading with keys that the caller has kept,
+// instead of the one beside it.
+func OpenReaderWith(path string, keys *Keys) (*Reader, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening log: %s does not exist", path)
 	}
 	db, err := openDB(path, "ro")
 	if err != nil {
@@ -86,11 +92,11 @@ func OpenReader(path string) (*Reader, error) {
 	if v != strconv.Itoa(version) {
 		return nil, errors.Join(fmt.Errorf("opening log: %s has version %s, this program reads version %d; a gateway that opens it brings it there", path, v, version), db.Close())
 	}
-	return &Reader{db, verifier, strings.TrimSpace(string(text))}, nil
+	return &Reader{db, keys}, nil
 }
 
 // Origin is the log's name.
-func (r *Reader) Origin() string { return r.verifier.Name() }
+func (r *Reader) Origin() string { return r.held.Origin() }
 
 // Close closes the reader.
 func (r *Reader) Close() error { return r.db.Close() }

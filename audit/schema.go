@@ -12,7 +12,7 @@ import (
 // schema is what the file holds; see the package comment. version is checked
 // at every start.
 const (
-	version = 3
+	version = 4
 	schema  = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE entries (
@@ -22,11 +22,13 @@ CREATE TABLE entries (
 ) STRICT;
 CREATE INDEX entries_subject ON entries (subject, idx) WHERE subject <> '';
 CREATE INDEX entries_session ON entries (session, idx) WHERE session <> '';
-` + since2
+` + since2 + since4
 	since2 = `
 CREATE INDEX entries_approval ON entries (approval, idx) WHERE approval <> '';
 CREATE INDEX entries_query_id ON entries (query_id, idx) WHERE query_id <> '';
 CREATE TABLE cosignatures (size INTEGER NOT NULL, witness TEXT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (size, witness)) STRICT, WITHOUT ROWID;`
+	since4 = `
+CREATE INDEX entries_keys ON entries (idx) WHERE kind IN ('key_added', 'key_retired');`
 )
 
 // migrations[v] makes version v+1 of version v, inside of a transaction. No
@@ -40,6 +42,10 @@ UPDATE entries SET approval = coalesce(json_extract(CAST(entry AS TEXT), '$.appr
 		return err
 	},
 	2: together,
+	3: func(ctx context.Context, l *Log) error {
+		_, err := l.conn.ExecContext(ctx, since4)
+		return err
+	},
 }
 
 // together brings the tree, the checkpoints and the texts, which had tables of

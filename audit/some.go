@@ -47,6 +47,7 @@ func (r *Reader) VerifyEntries(ctx context.Context, indexes []int64) (*Inclusion
 type prover struct {
 	reader *Reader
 	tx     *sql.Tx
+	keys   *Keys // the log's
 	out    *Inclusion
 	newest tlog.Tree
 	hashes map[int64]tlog.Hash // read already
@@ -57,7 +58,12 @@ func (p *prover) find(index int64, format string, args ...any) {
 }
 
 func (p *prover) all(ctx context.Context, indexes []int64) error {
-	newest, text, err := newestCheckpoint(ctx, p.tx, p.reader.verifier)
+	var err error
+	if p.keys, err = p.reader.keysIn(ctx, p.tx); err != nil {
+		p.find(-1, "%v", err)
+		return ctx.Err()
+	}
+	newest, text, err := newestCheckpoint(ctx, p.tx, p.keys)
 	switch {
 	case text == "" && err != nil:
 		return err
@@ -96,7 +102,7 @@ func (p *prover) entry(ctx context.Context, index int64) error {
 	if err != nil {
 		return err
 	}
-	c.check(p.reader)
+	c.check(p.keys)
 	p.out.Entries++
 	p.out.Texts += int(c.present)
 	p.out.Erased += int(c.promised - c.present)
@@ -127,7 +133,7 @@ func (p *prover) continues(ctx context.Context, index int64) (int64, error) {
 		return 0, err // the newest checkpoint would do
 	}
 	size := last + 1
-	old, err := parseCheckpoint(note, p.reader.verifier)
+	old, err := parseCheckpoint(note, p.keys)
 	if err != nil || old.N != size {
 		p.find(-1, "the checkpoint of size %d is not signed by this log", size)
 		return size, nil

@@ -12,8 +12,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -23,6 +25,8 @@ import (
 //	checkpoint            the newest checkpoint
 //	tile/<L>/<N>[.p/<W>]  256 hashes of level 8·L, or W of them at the edge
 //	tile/entries/<N>[…]   256 entries, each behind its length in two bytes
+//	handover/<N>          of our own: the checkpoint of N entries that ends with
+//	                      a key's addition or end, signed by the keys before it
 const tileWidth = 256
 
 // tilePath is where a tile stands. Its number is written in groups of three
@@ -38,6 +42,8 @@ func tilePath(kind string, n int64, width int) string {
 	}
 	return p
 }
+
+func handoverPath(size int64) string { return path.Join("handover", strconv.FormatInt(size, 10)) }
 
 // ExportTiles writes the log as a tlog-tiles folder, which must not exist.
 // Texts beside the tree are not part of it. progress, which may be nil, is told
@@ -58,7 +64,7 @@ func (r *Reader) exportTiles(ctx context.Context, dir string, progress func(done
 		return err
 	}
 	defer tx.Rollback()
-	tree, text, err := newestCheckpoint(ctx, tx, r.verifier)
+	tree, text, err := r.newest(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -99,6 +105,19 @@ func (r *Reader) exportTiles(ctx context.Context, dir string, progress func(done
 	}
 	if progress != nil {
 		progress(tree.N, tree.N)
+	}
+	keys, err := r.keysIn(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, size := range keys.handovers() {
+		var text []byte
+		if err := tx.QueryRowContext(ctx, `SELECT note FROM entries WHERE idx = ?`, size-1).Scan(&text); err != nil {
+			return err
+		}
+		if err := writeTile(dir, handoverPath(size), text); err != nil {
+			return err
+		}
 	}
 	return writeTile(dir, "checkpoint", []byte(text))
 }
@@ -174,76 +193,171 @@ func writeTile(dir, name string, data []byte) error {
 }
 
 // VerifyTiles recomputes the tree of a tlog-tiles folder from its entries and
-// holds every tile and the checkpoint against it. pinned is a checkpoint of the
-// caller's own, or nil.
-func VerifyTiles(ctx context.Context, dir string, key note.Verifier, pinned []byte) (*Report, error) {
-	report := &Report{Origin: key.Name()}
-	text, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
-	if err != nil {
+// holds every tile and the checkpoints against it. keys are the log's, or the
+// one that the caller has kept: the entries tell of the others. pinned is a
+// checkpoint of the caller's own, or nil.
+func VerifyTiles(ctx context.Context, dir string, keys *Keys, pinned []byte) (*Report, error) {
+	v := &tilesVerification{dir: dir, report: &Report{Origin: keys.Origin()}, held: keys}
+	if err := v.verify(ctx, pinned); err != nil {
 		return nil, fmt.Errorf("verifying tiles: %w", err)
 	}
-	signed, err := parseCheckpoint(text, key)
+	return v.report, nil
+}
+
+// tilesVerification is one pass over a folder.
+type tilesVerification struct {
+	dir    string
+	report *Report
+	held   *Keys // the caller's
+	chain  chain // those that the entries tell of
+	again  tiler
+	pinned pinnedRoot
+}
+
+// pinnedRoot is a checkpoint that the caller has kept. Which keys sign it, the
+// entries tell.
+type pinnedRoot struct {
+	size int64
+	root tlog.Hash // of the entries at this size
+	time time.Time
+}
+
+// keys are the log's, as far as its entries have told.
+func (v *tilesVerification) keys() *Keys {
+	if len(v.chain.keys.list) == 0 {
+		return v.held
+	}
+	return &v.chain.keys
+}
+
+func (v *tilesVerification) verify(ctx context.Context, pinned []byte) error {
+	report := v.report
+	text, err := os.ReadFile(filepath.Join(v.dir, "checkpoint"))
+	if err != nil {
+		return err
+	}
+	size, err := claimedSize(text)
 	if err != nil {
 		report.find(-1, "the checkpoint is not signed by this log: %v", err)
-		return report, nil
+		return nil
 	}
-	held := tlog.Tree{N: -1}
 	if pinned != nil {
-		if held, err = parseCheckpoint(pinned, key); err != nil {
+		if v.pinned.size, err = claimedSize(pinned); err != nil {
 			report.find(-1, "the checkpoint that you hold cannot be used: %v", err)
+			pinned = nil
 		}
-		report.Pinned = max(held.N, 0)
 	}
-	again := &tiler{put: func(name string, data []byte) error {
-		found, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+	v.again.put = func(name string, data []byte) error {
+		found, err := os.ReadFile(filepath.Join(v.dir, filepath.FromSlash(name)))
 		if err != nil {
 			report.find(-1, "%s cannot be read", name)
 		} else if !bytes.Equal(found, data) {
 			report.find(-1, "%s is not what the entries come to", name)
 		}
 		return nil
-	}}
-	for n := int64(0); n*tileWidth < signed.N && !report.enough(); n++ {
+	}
+	for n := int64(0); n*tileWidth < size && !report.enough(); n++ {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("verifying tiles: %w", context.Cause(ctx))
+			return context.Cause(ctx)
 		}
-		entries, err := readBundle(dir, n, int(min(signed.N-n*tileWidth, tileWidth)))
+		entries, err := readBundle(v.dir, n, int(min(size-n*tileWidth, tileWidth)))
 		if err != nil {
 			report.find(n*tileWidth, "the entries from here on cannot be read: %v", err)
-			return report, nil
+			return nil
 		}
 		for _, entry := range entries {
-			if err := again.add(entry); err != nil {
-				return nil, fmt.Errorf("verifying tiles: %w", err)
-			}
-			if report.Entries++; report.Entries == held.N && again.tree.root() != held.Hash {
-				report.find(-1, "the log does not continue the checkpoint of %d entries that you hold: its history was rewritten", held.N)
-			}
-			var e searched
-			if err := json.Unmarshal(entry, &e); err != nil {
-				report.find(report.Entries-1, "the entry cannot be read: %v", err)
-			}
-			report.Newest = e.Time
-			if report.Entries == held.N {
-				report.PinnedTime = e.Time
+			if err := v.next(entry); err != nil {
+				return err
 			}
 		}
 	}
-	if err := again.finish(); err != nil {
-		return nil, fmt.Errorf("verifying tiles: %w", err)
+	if err := v.again.finish(); err != nil {
+		return err
+	}
+	v.conclude(size, text, pinned)
+	return nil
+}
+
+// claimedSize is how many entries a checkpoint speaks of, if it is genuine.
+func claimedSize(checkpoint []byte) (int64, error) {
+	lines := strings.SplitN(string(checkpoint), "\n", 3)
+	if len(lines) < 3 {
+		return 0, errors.New("checkpoint has not three lines")
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	if err != nil || size < 0 {
+		return 0, fmt.Errorf("checkpoint has the size %q", lines[1])
+	}
+	return size, nil
+}
+
+// next takes the next entry.
+func (v *tilesVerification) next(entry []byte) error {
+	report := v.report
+	if err := v.again.add(entry); err != nil {
+		return err
+	}
+	report.Entries++
+	var e searched
+	if err := json.Unmarshal(entry, &e); err != nil {
+		report.find(report.Entries-1, "the entry cannot be read: %v", err)
+	}
+	report.Newest = e.Time
+	if report.Entries == v.pinned.size {
+		v.pinned.root, v.pinned.time = v.again.tree.root(), e.Time
+	}
+	h := e.handover()
+	if !h.is() {
+		return nil
+	}
+	if err := v.chain.add(report.Entries-1, h); err != nil {
+		report.find(report.Entries-1, "%v", err)
+		return nil
+	}
+	name := handoverPath(report.Entries)
+	text, err := os.ReadFile(filepath.Join(v.dir, filepath.FromSlash(name)))
+	if err != nil {
+		report.find(-1, "%s cannot be read", name)
+		return nil
+	}
+	signed, err := parseCheckpoint(text, v.keys())
+	if err != nil || signed.N != report.Entries || signed.Hash != v.again.tree.root() {
+		report.find(report.Entries-1, "the keys before it have not signed the entry: %s: %v", name, err)
+	}
+	return nil
+}
+
+// conclude holds the checkpoints against the tree.
+func (v *tilesVerification) conclude(size int64, text, pinned []byte) {
+	report := v.report
+	report.Keys = v.keys().All()
+	if err := v.held.accept(v.keys()); err != nil {
+		report.find(-1, "%v", err)
+	}
+	if pinned != nil {
+		held, err := parseCheckpoint(pinned, v.keys())
+		switch {
+		case err != nil:
+			report.find(-1, "the checkpoint that you hold cannot be used: %v", err)
+		case held.N > report.Entries:
+			report.find(report.Entries, "the checkpoint that you hold signs %d entries, the log holds %d: its end was cut off", held.N, report.Entries)
+		case held.N > 0 && held.Hash != v.pinned.root:
+			report.find(-1, "the log does not continue the checkpoint of %d entries that you hold: its history was rewritten", held.N)
+		}
+		report.Pinned, report.PinnedTime = v.pinned.size, v.pinned.time
 	}
 	if report.Entries > 0 {
-		report.Root = again.tree.root().String()
+		report.Root = v.again.tree.root().String()
 	}
+	signed, err := parseCheckpoint(text, v.keys())
 	switch {
-	case held.N > report.Entries:
-		report.find(report.Entries, "the checkpoint that you hold signs %d entries, the log holds %d: its end was cut off", held.N, report.Entries)
-	case signed.N > 0 && again.tree.root() != signed.Hash:
+	case err != nil:
+		report.find(-1, "the checkpoint is not signed by this log: %v", err)
+	case signed.N != size || signed.N > 0 && v.again.tree.root() != signed.Hash:
 		report.find(-1, "the checkpoint signs another history than the entries tell")
 	default:
 		report.Checkpoints = 1
 	}
-	return report, nil
 }
 
 // readBundle reads a tile of entries.

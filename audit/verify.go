@@ -25,6 +25,7 @@ type Report struct {
 	Pinned      int64     // size of the checkpoint that the caller held; 0 without
 	PinnedTime  time.Time // of the last entry that it covers
 	Witnessed   int64     // entries that a witness has seen; 0 without
+	Keys        []Key     // of the log, oldest first
 	Findings    []Finding
 }
 
@@ -98,21 +99,26 @@ func (r *Reader) Verify(ctx context.Context, pinned []byte) (*Report, error) {
 }
 
 func (r *Reader) verify(ctx context.Context, pinned []byte) (*Report, error) {
-	report := &Report{Origin: r.verifier.Name()}
-	v := &verification{reader: r, report: report}
+	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the file
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback()
+	report := &Report{Origin: r.Origin()}
+	v := &verification{report: report, held: r.held}
+	if v.keys, err = r.keysIn(ctx, tx); err != nil {
+		report.find(-1, "%v", err)
+		v.keys = r.held
+	}
+	report.Keys = v.keys.All()
 	if pinned != nil {
-		held, err := parseCheckpoint(pinned, r.verifier)
+		held, err := parseCheckpoint(pinned, v.keys)
 		if err != nil {
 			report.find(-1, "the checkpoint that you hold cannot be used: %v", err)
 		} else {
 			v.pinned, report.Pinned = &held, held.N
 		}
 	}
-	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the file
-	if err != nil {
-		return nil, err
-	}
-	defer tx.Rollback()
 	if v.unordered, err = disordered(ctx, tx); err != nil {
 		return nil, err
 	}
@@ -125,10 +131,12 @@ func (r *Reader) verify(ctx context.Context, pinned []byte) (*Report, error) {
 
 // verification is one pass over a log.
 type verification struct {
-	reader *Reader
 	report *Report
 	pinned *tlog.Tree
 	tree   edge
+	held   *Keys // the caller's
+	keys   *Keys // the log's, by which checkpoints are checked
+	chain  chain // those that the entries tell of
 
 	interior  int   // interior hashes that are not those of the entries
 	shapeOff  bool  // the stored tree has another shape, which has been said
@@ -165,6 +173,7 @@ type record struct {
 	noteErr  error
 	promised int64
 	present  int64
+	handover handover
 	findings []Finding
 }
 
@@ -184,10 +193,14 @@ type searched struct {
 	Approval string            `json:"approval"`
 	QueryID  string            `json:"query_id"`
 	Blobs    map[string]string `json:"blobs"`
+	Key      string            `json:"key"`
+	Keys     []string          `json:"keys"`
 }
 
+func (e *searched) handover() handover { return handover{Kind(e.Kind), e.Key, e.Keys} }
+
 // check does what needs no other record.
-func (c *record) check(r *Reader) {
+func (c *record) check(keys *Keys) {
 	c.leaf = tlog.RecordHash(c.entry)
 	var e searched
 	texts, err := decodeTexts(c.texts)
@@ -200,7 +213,7 @@ func (c *record) check(r *Reader) {
 			c.find("a text (%s) belongs to no readable entry", strings.ToValidUTF8(texts[i].name, "?"))
 		}
 	} else {
-		c.time = e.Time
+		c.time, c.handover = e.Time, e.handover()
 		if e.Time.UnixMicro() != c.at || e.Kind != c.kind || e.Caller.Subject != c.subject || e.Session != c.session || e.Verdict != c.verdict ||
 			e.Approval != c.approval || e.QueryID != c.queryID {
 			c.find("the columns to search by do not repeat the entry")
@@ -215,7 +228,7 @@ func (c *record) check(r *Reader) {
 		}
 	}
 	if c.note != nil {
-		c.signed, c.noteErr = parseCheckpoint(c.note, r.verifier)
+		c.signed, c.noteErr = parseCheckpoint(c.note, keys)
 	}
 }
 
@@ -254,7 +267,7 @@ func (v *verification) walk(ctx context.Context, tx *sql.Tx) error {
 		workers.Go(func() {
 			for w := range queue {
 				for i := range w.records {
-					w.records[i].check(v.reader)
+					w.records[i].check(v.keys)
 				}
 				close(w.done)
 			}
@@ -347,6 +360,11 @@ func (v *verification) next(c *record) (whole bool) {
 	v.promised += c.promised
 	v.present += c.present
 	v.stored(c, v.tree.add(c.leaf))
+	if c.handover.is() {
+		if err := v.chain.add(c.index, c.handover); err != nil {
+			report.find(c.index, "%v", err)
+		}
+	}
 	if v.pinned != nil && v.pinned.N == report.Entries {
 		report.PinnedTime = c.time
 		if v.tree.root() != v.pinned.Hash {
@@ -397,6 +415,9 @@ func (v *verification) checkpoint(size int64, signed tlog.Tree, err error) {
 
 // conclude says what only the end shows.
 func (v *verification) conclude() {
+	if told := v.chain.keys; len(told.list) > 0 && told.String() != v.keys.String() {
+		v.report.find(-1, "the entries tell of other keys than its index of them")
+	}
 	if v.newest < v.report.Entries && !v.report.enough() {
 		v.report.find(-1, "the newest checkpoint signs %d entries, the log holds %d: its end was cut off, or added to", v.newest, v.report.Entries)
 	}
@@ -415,6 +436,6 @@ func (v *verification) conclude() {
 // Checkpoint returns the newest checkpoint, to be kept where the gateway
 // cannot reach it; empty for an empty log.
 func (r *Reader) Checkpoint(ctx context.Context) ([]byte, error) {
-	_, text, err := newestCheckpoint(ctx, r.db, r.verifier)
+	_, text, err := r.newest(ctx, r.db)
 	return []byte(text), err
 }

@@ -25,7 +25,7 @@ type Witness struct {
 
 	server *httptest.Server
 	signer note.Signer
-	log    note.Verifier
+	log    []note.Verifier
 
 	mu   sync.Mutex
 	seen tlog.Tree
@@ -45,12 +45,24 @@ func New(logVKey string) (*Witness, error) {
 	if w.VKey, err = f_note.VKeyToCosignatureV1(vkey); err != nil {
 		return nil, fmt.Errorf("starting witness: %w", err)
 	}
-	if w.log, err = note.NewVerifier(strings.TrimSpace(logVKey)); err != nil {
-		return nil, fmt.Errorf("starting witness: %w", err)
+	if err := w.Know(logVKey); err != nil {
+		return nil, err
 	}
 	w.server = httptest.NewServer(http.HandlerFunc(w.serve))
 	w.URL = w.server.URL
 	return w, nil
+}
+
+// Know makes it take checkpoints that another key of the log has signed.
+func (w *Witness) Know(logVKey string) error {
+	v, err := note.NewVerifier(strings.TrimSpace(logVKey))
+	if err != nil {
+		return fmt.Errorf("telling a witness of a key: %w", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = append(w.log, v)
+	return nil
 }
 
 // Close stops the server.
@@ -103,13 +115,13 @@ func (w *Witness) add(body string) (status int, reply string) {
 		}
 		proof = append(proof, h)
 	}
-	n, err := note.Open([]byte(checkpoint), note.VerifierList(w.log))
+	n, err := note.Open([]byte(checkpoint), note.VerifierList(w.log...))
 	if err != nil {
 		return http.StatusForbidden, "not signed by the log"
 	}
 	var next tlog.Tree
 	parts := strings.Split(n.Text, "\n")
-	if len(parts) != 4 || parts[0] != w.log.Name() {
+	if len(parts) != 4 || parts[0] != w.log[0].Name() {
 		return http.StatusBadRequest, "malformed checkpoint"
 	}
 	if next.N, err = strconv.ParseInt(parts[1], 10, 64); err != nil {

@@ -28,6 +28,7 @@ import (
 //	POST /approvals/{id}     {"approve": bool, "reason": "…"}
 //	POST /explain            how a statement would be judged
 //	POST /erase              {"caller": …, "reason": "…"}: texts of the log go
+//	POST /keys               {"finish": bool, "reason": "…"}: the log's key changes
 
 // listenAdmin opens the socket. A socket that nobody answers on is left over
 // from a crash: the log's lock has already made sure that this gateway is the
@@ -125,7 +126,31 @@ func (g *gateway) adminHandler() http.Handler {
 		n, err := g.log.Erase(r.Context(), e.of(&audit.Caller{Issuer: by.Issuer, Subject: by.Subject}))
 		answerAdmin(w, n, err)
 	})
+	mux.HandleFunc("POST /keys", func(w http.ResponseWriter, r *http.Request) {
+		var k rotation
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&k); err != nil {
+			answerAdmin(w, nil, fmt.Errorf("reading how to rotate: %w", err))
+			return
+		}
+		by, err := hostVoter(r.Context(), nil)
+		if err != nil {
+			answerAdmin(w, nil, err)
+			return
+		}
+		rotate := g.log.AddKey
+		if k.Finish {
+			rotate = g.log.RetireKey
+		}
+		vkey, err := rotate(r.Context(), &audit.Caller{Issuer: by.Issuer, Subject: by.Subject}, k.Reason)
+		answerAdmin(w, vkey, err)
+	})
 	return mux
+}
+
+// rotation is a step of changing the log's key, as the command line sends it.
+type rotation struct {
+	Finish bool   `json:"finish"`
+	Reason string `json:"reason"`
 }
 
 // erasure is what is to be erased, as the command line sends it.

@@ -36,6 +36,7 @@ type auditOptions struct {
 	sample                 int
 	texts, reason          string
 	seed                   int64
+	finish                 bool
 }
 
 // auditVerbs are the verbs of audit, in the order in which people need them.
@@ -50,6 +51,7 @@ var auditVerbs = []struct {
 	{"verify", "", verifyLog},
 	{"proof", "the number of an entry", writeProof},
 	{"checkpoint", "", printCheckpoint},
+	{"keys", "", printKeys},
 	{"export", "", export},
 }
 
@@ -74,12 +76,13 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	fs.StringVar(&o.tiles, "tiles", "", "verify: an exported `folder` of tiles instead of a log")
 	fs.StringVar(&o.proof, "proof", "", "verify: a proof in this `file` instead of a log")
 	fs.StringVar(&o.entry, "entry", "", "verify: the entry, in this `file`, that the proof is of")
-	fs.StringVar(&o.key, "vkey", "", "verify: the log's public key, in this `file`, where there is no log beside it")
+	fs.StringVar(&o.key, "vkey", "", "the log's public key, or what `keys` prints, in this `file`, instead of the one beside the log")
 	fs.StringVar(&o.evidence, "evidence", "", "export: a `folder` for an auditor, with a sample and its proofs")
 	fs.IntVar(&o.sample, "sample", 25, "evidence: how many statements to draw")
 	fs.Int64Var(&o.seed, "seed", 1, "evidence: what decides which; name it to draw the same again")
 	fs.StringVar(&o.texts, "texts", "", "erase: only these `texts`, comma-separated: sql, runs, facts, purpose, reason, problem, search, rows")
-	fs.StringVar(&o.reason, "reason", "", "erase: why, for the record")
+	fs.StringVar(&o.reason, "reason", "", "erase and rotate-key: why, for the record")
+	fs.BoolVar(&o.finish, "finish", false, "rotate-key: retire the old key, once everybody knows the new one")
 	rest, err := parseFlags(fs, args)
 	if err != nil {
 		return err
@@ -87,16 +90,23 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	if len(rest) == 1 && rest[0] == "erase" {
 		return erase(ctx, &o, std)
 	}
-	names := []string{"erase"}
+	if len(rest) == 1 && rest[0] == "rotate-key" {
+		return rotateKey(ctx, &o, std)
+	}
+	var names []string
 	for _, v := range auditVerbs {
 		names = append(names, v.name)
 	}
+	writing := []string{"erase", "rotate-key"}
 	if len(rest) == 0 {
-		return usagef("audit needs a verb: %s", strings.Join(names, ", "))
+		return usagef("audit needs a verb: %s", strings.Join(append(names, writing...), ", "))
 	}
-	i := slices.Index(names, rest[0]) - 1
-	if i < 0 {
-		return usagef("audit has no verb %q: %s", rest[0], strings.Join(names, ", "))
+	i := slices.Index(names, rest[0])
+	switch {
+	case i < 0 && slices.Contains(writing, rest[0]):
+		return usagef("audit %s takes no argument %q", rest[0], rest[1])
+	case i < 0:
+		return usagef("audit has no verb %q: %s", rest[0], strings.Join(append(names, writing...), ", "))
 	}
 	verb, rest := auditVerbs[i], rest[1:]
 	argument := ""
@@ -141,6 +151,28 @@ func erase(ctx context.Context, o *auditOptions, std streams) error {
 	return nil
 }
 
+// rotateKey has the running gateway change the key that signs its log, in two
+// steps: others who verify the log learn the new key between them.
+func rotateKey(ctx context.Context, o *auditOptions, std streams) error {
+	if o.reason == "" {
+		return usagef("audit rotate-key needs --reason: it is recorded")
+	}
+	c, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	var vkey string
+	if err := (adminClient{socket: c.socket()}).call(ctx, http.MethodPost, "/keys", rotation{Finish: o.finish, Reason: o.reason}, &vkey); err != nil {
+		return err
+	}
+	if o.finish {
+		fmt.Fprintf(std.out, "%s\nsigns alone from here on; the old key signs nothing more, and its private half is gone from %s\n", vkey, c.path(c.Data))
+		return nil
+	}
+	fmt.Fprintf(std.out, "%s\nsigns beside the old key from here on. Give it to the log's witness and to whoever verifies, then: querywarden audit rotate-key --finish\n", vkey)
+	return nil
+}
+
 // open opens the log that the flags name.
 func (o *auditOptions) open() (*audit.Reader, error) {
 	path := o.db
@@ -151,7 +183,14 @@ func (o *auditOptions) open() (*audit.Reader, error) {
 		}
 		path = c.auditFile()
 	}
-	return audit.OpenReader(path)
+	if o.key == "" {
+		return audit.OpenReader(path)
+	}
+	keys, err := o.keys()
+	if err != nil {
+		return nil, err
+	}
+	return audit.OpenReaderWith(path, keys)
 }
 
 // rowsKey is the key of kept rows, nil where there is none to be had.

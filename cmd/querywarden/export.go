@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/term"
 
 	"querywarden/audit"
@@ -145,25 +144,41 @@ func (o *auditOptions) pinned() ([]byte, error) {
 	return text, nil
 }
 
+// keys reads the public keys that somebody has kept.
+func (o *auditOptions) keys() (*audit.Keys, error) {
+	text, err := os.ReadFile(o.key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the public key: %w", err)
+	}
+	return audit.ParseKeys(text)
+}
+
+// printKeys prints the log's public keys, each with the checkpoints that it
+// signs: what somebody keeps to verify proofs with.
+func printKeys(ctx context.Context, r *audit.Reader, _ *auditOptions, _ string, std streams) error {
+	keys, err := r.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(std.out, keys)
+	return err
+}
+
 // verifyFiles verifies what has left the log: a folder of tiles, or a proof.
 func verifyFiles(ctx context.Context, o *auditOptions, std streams) error {
 	if o.key == "" {
 		return usagef("verify --tiles and --proof need the log's public key: --vkey FILE")
 	}
-	text, err := os.ReadFile(o.key)
+	keys, err := o.keys()
 	if err != nil {
-		return fmt.Errorf("reading the public key: %w", err)
-	}
-	key, err := note.NewVerifier(strings.TrimSpace(string(text)))
-	if err != nil {
-		return fmt.Errorf("reading the public key %s: %w", o.key, err)
+		return err
 	}
 	if o.tiles != "" {
 		pinned, err := o.pinned()
 		if err != nil {
 			return err
 		}
-		report, err := audit.VerifyTiles(ctx, o.tiles, key, pinned)
+		report, err := audit.VerifyTiles(ctx, o.tiles, keys, pinned)
 		if err != nil {
 			return err
 		}
@@ -172,7 +187,7 @@ func verifyFiles(ctx context.Context, o *auditOptions, std streams) error {
 	if o.entry == "" {
 		return usagef("verify --proof needs the entry that it is of: --entry FILE")
 	}
-	text, err = os.ReadFile(o.proof)
+	text, err := os.ReadFile(o.proof)
 	if err != nil {
 		return fmt.Errorf("reading the proof: %w", err)
 	}
@@ -184,7 +199,7 @@ func verifyFiles(ctx context.Context, o *auditOptions, std streams) error {
 	if err != nil {
 		return fmt.Errorf("reading the entry: %w", err)
 	}
-	size, err := p.Verify(entry, key)
+	size, err := p.Verify(entry, keys)
 	if err != nil {
 		return err
 	}
@@ -192,7 +207,7 @@ func verifyFiles(ctx context.Context, o *auditOptions, std streams) error {
 	if err := json.Unmarshal(entry, &e); err != nil {
 		return fmt.Errorf("reading the entry: %w", err)
 	}
-	fmt.Fprintf(std.out, "OK: %s is entry %d of the log %s, which held %d entries then: %s at %s\n", o.entry, p.Index, key.Name(), size, e.Kind, e.Time.Format(time.RFC3339))
+	fmt.Fprintf(std.out, "OK: %s is entry %d of the log %s, which held %d entries then: %s at %s\n", o.entry, p.Index, keys.Origin(), size, e.Kind, e.Time.Format(time.RFC3339))
 	return nil
 }
 
@@ -202,6 +217,15 @@ func printReport(w io.Writer, r *audit.Report) error {
 	fmt.Fprintf(w, "checkpoints  %d signed and consistent\n", r.Checkpoints)
 	if r.Erased > 0 {
 		fmt.Fprintf(w, "erased       %d texts are gone, their digests hold\n", r.Erased)
+	}
+	if len(r.Keys) > 1 {
+		for i, k := range r.Keys {
+			until := "on"
+			if k.To != audit.InUse {
+				until = fmt.Sprintf("to %d", k.To)
+			}
+			fmt.Fprintf(w, "key %d        signs the checkpoints of %d entries %s\n", i+1, k.From, until)
+		}
 	}
 	if r.Root != "" {
 		fmt.Fprintf(w, "root         %s\n", r.Root)

@@ -289,6 +289,16 @@ func TestRotationCutShort(t *testing.T) {
 			t.Errorf("%+v", report)
 		}
 	})
+	t.Run("an old copy is put back", func(t *testing.T) {
+		r := rotate(t, Options{})
+		r.log.Close()
+		if err := os.Rename(r.path+".before", r.path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(r.path, Options{}); err == nil || !strings.Contains(err.Error(), "an old copy was put back") {
+			t.Errorf("opened with the newer key: %v", err)
+		}
+	})
 	t.Run("the new key is gone", func(t *testing.T) {
 		r := rotate(t, Options{})
 		r.log.Close()

@@ -190,7 +190,7 @@ func (l *Log) checkHead(ctx context.Context, found []signingKey) error {
 	}
 	tree, _, err := newestCheckpoint(ctx, l.conn, keys)
 	if err != nil {
-		return err
+		return fmt.Errorf("the log's keys have not signed its newest checkpoint (%w): an old copy was put back from before they changed, or they are another log's", err)
 	}
 	if tree.N != l.size {
 		return fmt.Errorf("the newest checkpoint covers %d entries, the log holds %d", tree.N, l.size)
@@ -367,13 +367,16 @@ func (l *Log) release() error {
 			errs = append(errs, stmt.Close())
 		}
 	}
+	// The writer last: only then can it bring the write-ahead log home, so that
+	// the file alone is the whole log.
+	if l.db != nil {
+		errs = append(errs, l.db.Close())
+	}
 	if l.conn != nil {
 		errs = append(errs, l.conn.Close())
 	}
-	for _, db := range []*sql.DB{l.writer, l.db} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	if l.writer != nil {
+		errs = append(errs, l.writer.Close())
 	}
 	if l.lock != nil {
 		errs = append(errs, l.lock.Close())

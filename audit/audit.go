@@ -107,6 +107,8 @@ type Caller struct {
 	Groups  []string `json:"groups,omitempty"`
 	Kind    string   `json:"kind,omitempty"`
 	Behind  string   `json:"behind,omitempty"` // issuer and subject of the person behind an agent
+	// Ungrouped says why there are no groups although there may be some.
+	Ungrouped string `json:"ungrouped,omitempty"`
 }
 
 // An Access is one object that a statement reached.

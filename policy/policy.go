@@ -144,6 +144,10 @@ type Caller struct {
 	Groups  []string   `json:"groups,omitempty"`
 	Kind    CallerKind `json:"kind"`
 
+	// Ungrouped says why there are no groups although there may be some: the
+	// issuer left them out, or nobody gave the agent any. It decides nothing.
+	Ungrouped string `json:"ungrouped,omitempty"`
+
 	// Behind is the person for whom an agent acts (RFC 8693, the token's
 	// subject where the caller is its actor). That person cannot approve
 	// what the agent asks for.

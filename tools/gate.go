@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,6 +189,7 @@ func (g *Gate) retain(ctx context.Context) {
 // judge is steps 1 to 3 and 6 of the way of a statement; see [Judge].
 func (g *Gate) judge(caller policy.Caller, sql string, maxRows int64) *Judgement {
 	j := g.Judge().Judge(caller, sql, maxRows, time.Now())
+	j.groups = caller.Ungrouped
 	// A misspelt name gets a hint, but only among what the caller may see.
 	for i, r := range j.Decision.Reasons {
 		if r.Told().Code == policy.CodeObjectUnknown {
@@ -235,5 +237,10 @@ func (g *Gate) unavailable(err error) Answer {
 // denied is the answer to a statement that does not run.
 func denied(j *Judgement, ref string) Answer {
 	r := j.Reason()
-	return Answer{Status: Denied, Code: r.Code, Message: r.Sentence, Next: r.Next, Audit: ref}
+	a := Answer{Status: Denied, Code: r.Code, Message: r.Sentence, Next: r.Next, Audit: ref}
+	if j.groups != "" {
+		// Whatever the reason: which one it is must not tell more.
+		a.Next = strings.TrimSpace(a.Next + " You have no groups here: " + j.groups + ".")
+	}
+	return a
 }

@@ -47,6 +47,7 @@ type Judgement struct {
 	Versions []string
 
 	missing string          // a table that there is not
+	groups  string          // why the caller has no groups, if that is worth telling
 	copies  []note          // what the statement copies
 	ends    []policy.Object // what is no more, or anew, once it has run
 }

@@ -65,7 +65,7 @@ func callEvent(kind audit.Kind, tool string, call Call) audit.Event {
 }
 
 func recordedCaller(c policy.Caller) *audit.Caller {
-	out := &audit.Caller{Issuer: c.Issuer, Subject: c.Subject, Email: c.Email, Groups: c.Groups, Kind: c.Kind.String()}
+	out := &audit.Caller{Issuer: c.Issuer, Subject: c.Subject, Email: c.Email, Groups: c.Groups, Kind: c.Kind.String(), Ungrouped: c.Ungrouped}
 	if c.Behind != nil {
 		out.Behind = c.Behind.Issuer + " " + c.Behind.Subject
 	}

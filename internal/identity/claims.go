@@ -39,6 +39,10 @@ func peek(token string) (header, body claims, err error) {
 			return nil, nil, errors.New("not a JSON object")
 		}
 	}
+	// One token, one spelling: it is also what sign-ins are known by.
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(parts[2]); err != nil {
+		return nil, nil, errors.New("not base64url")
+	}
 	return header, body, nil
 }
 
@@ -97,6 +101,87 @@ func uniqueValue(decoder *json.Decoder, depth int) error {
 	return nil
 }
 
+// object reads the value of a claim that is an object.
+func object(raw json.RawMessage) (claims, error) {
+	var c claims
+	if err := json.Unmarshal(raw, &c); err != nil || c == nil {
+		return nil, errors.New("not an object")
+	}
+	return c, nil
+}
+
+// lookup returns a claim. A name that no claim has may lead into objects:
+// realm_access.roles. It returns nil if there is no such claim.
+func (c claims) lookup(name string) json.RawMessage {
+	if raw, there := c[name]; there {
+		return raw
+	}
+	outer, inner, dotted := strings.Cut(name, ".")
+	if !dotted {
+		return nil
+	}
+	inside, err := object(c[outer])
+	if err != nil {
+		return nil
+	}
+	return inside.lookup(inner)
+}
+
+// values returns the texts that rules compare with: of a string, a number in
+// its JSON form, a boolean, or each of these in a list.
+func (c claims) values(name string) []string {
+	raw := c.lookup(name)
+	if len(raw) > 0 && raw[0] == '[' {
+		var list []json.RawMessage
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return nil
+		}
+		var out []string
+		for _, e := range list {
+			if s, ok := scalar(e); ok {
+				out = append(out, s)
+			}
+		}
+		return out
+	}
+	if s, ok := scalar(raw); ok {
+		return []string{s}
+	}
+	return nil
+}
+
+// scalar returns a string, number or boolean as text.
+func scalar(raw json.RawMessage) (string, bool) {
+	if len(raw) == 0 {
+		return "", false
+	}
+	switch raw[0] {
+	case '"':
+		var s string
+		err := json.Unmarshal(raw, &s)
+		return s, err == nil
+	case '{', '[', 'n':
+		return "", false
+	default:
+		return string(raw), true
+	}
+}
+
+// scopes are what a token may be used for: scope (RFC 9068), or scp as Entra
+// and Okta have it.
+func (c claims) scopes() []string {
+	for _, name := range []string{"scope", "scp"} {
+		if text, ok := c.text(name); ok {
+			return strings.Fields(text)
+		}
+		var list []string
+		if err := json.Unmarshal(c[name], &list); err == nil {
+			return list
+		}
+	}
+	return nil
+}
+
 // text returns a claim that is a string.
 func (c claims) text(name string) (string, bool) {
 	var s *string
@@ -104,22 +189,6 @@ func (c claims) text(name string) (string, bool) {
 		return "", false
 	}
 	return *s, true
-}
-
-// scalar returns a claim that is a string, number or boolean as text.
-func (c claims) scalar(name string) (string, bool) {
-	raw := c[name]
-	if len(raw) == 0 {
-		return "", false
-	}
-	switch raw[0] {
-	case '"':
-		return c.text(name)
-	case '{', '[', 'n':
-		return "", false
-	default:
-		return string(raw), true
-	}
 }
 
 // time returns a claim that is seconds since 1970.
@@ -162,7 +231,7 @@ func (c claims) subject() (string, error) {
 
 // email returns the address unless the issuer says that nobody has checked it.
 func (c claims) email() string {
-	if verified, there := c.scalar("email_verified"); there && verified != "true" {
+	if verified, there := scalar(c["email_verified"]); there && verified != "true" {
 		return ""
 	}
 	email, ok := c.text("email")
@@ -175,14 +244,14 @@ func (c claims) email() string {
 // groups returns the groups that a claim lists. An error says why there are
 // none although there might be.
 func (c claims) groups(name string) ([]string, error) {
-	raw, there := c[name]
-	if !there {
-		if overage(c, name) {
-			return nil, fmt.Errorf("the issuer left out the claim %q because there are too many groups; let it send application roles, or only the groups assigned to the application", name)
-		}
+	if overage(c, name) {
+		return nil, fmt.Errorf("the issuer left out the claim %q because there are too many groups; let it send application roles, or only the groups assigned to the application", name)
+	}
+	raw := c.lookup(name)
+	if raw == nil {
 		return nil, nil
 	}
-	if one, ok := c.text(name); ok {
+	if one, ok := scalar(raw); ok && raw[0] == '"' {
 		raw, _ = json.Marshal([]string{one})
 	}
 	var groups []string
@@ -204,6 +273,6 @@ func overage(c claims, name string) bool {
 	if err := json.Unmarshal(c["_claim_names"], &elsewhere); err == nil && elsewhere[name] != nil {
 		return true
 	}
-	has, _ := c.scalar("hasgroups")
+	has, _ := scalar(c["hasgroups"])
 	return has == "true"
 }

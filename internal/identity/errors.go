@@ -17,7 +17,11 @@ const (
 	NotYetValid     Reason = "not_yet_valid"    // its time has not come
 	TooOld          Reason = "too_old"          // it is valid for longer than this gateway accepts
 	Bound           Reason = "bound"            // it is bound to a key, which is not supported
+	WrongClient     Reason = "wrong_client"     // the client that it was made for may not bring it
+	NoRule          Reason = "no_claim_rule"    // no rule lets in what it says, where only rules let in
+	Revoked         Reason = "revoked"          // somebody has called it back
 	KeysUnavailable Reason = "keys_unavailable" // its issuer's keys cannot be had now
+	ListUnavailable Reason = "list_unavailable" // whether it is revoked cannot be known now
 )
 
 // An Error is a refused token. Error and Unwrap tell the cause, which can hold
@@ -40,6 +44,10 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, which may be nil.
 func (e *Error) Unwrap() error { return e.cause }
 
+// Passing reports whether the same token may be good a little later: it is the
+// gateway that cannot check it now, so another token would fare no better.
+func (e *Error) Passing() bool { return e.Reason == KeysUnavailable || e.Reason == ListUnavailable }
+
 // Description is a sentence for the caller, fit for error_description in a
 // WWW-Authenticate header (RFC 6750): fixed, ASCII, without quotation marks,
 // and telling nothing that is not in the caller's own token.
@@ -59,7 +67,13 @@ func (e *Error) Description() string {
 		return "this type of token is not accepted"
 	case Bound:
 		return "the token is bound to a key, which is not supported"
-	case KeysUnavailable:
+	case WrongClient:
+		return "the token was issued to a client that is not accepted"
+	case NoRule:
+		return "no rule lets in what this token says"
+	case Revoked:
+		return "the token has been revoked"
+	case KeysUnavailable, ListUnavailable:
 		return "the token cannot be checked at the moment"
 	case Malformed, UnknownIssuer, Unverified:
 		return "the token is not valid"

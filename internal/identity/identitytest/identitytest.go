@@ -10,7 +10,7 @@
 // their name, or unasked where [Provider.SignInAs] says so.
 //
 // The other is a hostile issuer: it signs whatever a test wants, the wrong
-// ones included ([Provider.Sign], [Provider.SignText]).
+// ones included ([Provider.Sign], [Provider.SignText], [Provider.Hostile]).
 package identitytest
 
 import (

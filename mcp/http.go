@@ -11,8 +11,9 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -33,7 +34,7 @@ func (s *Server) Handler() http.Handler {
 	metadata := server.NewProtectedResourceMetadataHandler(server.ProtectedResourceMetadataConfig{
 		Resource:               s.config.Resource,
 		AuthorizationServers:   s.config.AuthorizationServers,
-		ScopesSupported:        s.config.Scopes,
+		ScopesSupported:        s.scopes,
 		BearerMethodsSupported: []string{"header"},
 		ResourceName:           "querywarden",
 	})
@@ -52,16 +53,16 @@ func (s *Server) Handler() http.Handler {
 		case server.WellKnownProtectedResourcePath, server.ProtectedResourceMetadataPath(s.config.Resource):
 			// Clients in a browser may read it: it is public.
 			if !s.hostAllowed(r.Host) {
-				refuse(w, http.StatusForbidden, "this host is not served here")
+				s.turnAway(w, r, nil, http.StatusForbidden, "host_not_allowed", "this host is not served here")
 				return
 			}
 			metadata.ServeHTTP(w, r)
 		case pathMCP:
 			switch {
 			case !s.hostAllowed(r.Host):
-				refuse(w, http.StatusForbidden, "this host is not served here")
+				s.turnAway(w, r, nil, http.StatusForbidden, "host_not_allowed", "this host is not served here")
 			case !s.originAllowed(r.Header) || crossOrigin.Check(r) != nil:
-				refuse(w, http.StatusForbidden, "requests from this origin are not allowed")
+				s.turnAway(w, r, nil, http.StatusForbidden, "origin_not_allowed", "requests from this origin are not allowed")
 			default:
 				s.serveMCP(w, r)
 			}
@@ -71,23 +72,38 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
+// turnAway answers a request that does not reach the protocol, and records why.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, who *policy.Caller, status int, reason, sentence string) {
+	s.gate.TurnedAway(r.Context(), reason, r.RemoteAddr, who)
+	refuse(w, status, sentence)
+}
+
+// bodyTimeout is how long a client may take to send the body of a request.
+const bodyTimeout = 30 * time.Second
+
 // serveMCP answers a request to /mcp that comes from an allowed place.
 func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
-	caller, signIn, ok := s.authenticate(w, r)
+	token, signIn, ok := s.authenticate(w, r)
 	if !ok {
 		return
 	}
+	caller := token.Caller
 	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
 		// Nothing is sent outside of answers, so there is no stream to GET.
 		w.Header().Set("Allow", "POST, DELETE")
 		refuse(w, http.StatusMethodNotAllowed, "this method is not supported here")
 		return
 	}
+	if wait := s.pace.wait(caller.Identity(), time.Now()); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(seconds(wait)))
+		s.turnAway(w, r, &caller, http.StatusTooManyRequests, tooFast, "you call too often; wait as long as Retry-After says")
+		return
+	}
 	var session string
 	if !mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion)) {
 		session = r.Header.Get(server.HeaderKeySessionID)
 		if session != "" && !s.sessions.valid(session, caller.Identity()) {
-			refuse(w, http.StatusNotFound, "there is no such session")
+			s.turnAway(w, r, &caller, http.StatusNotFound, "session_unknown", "there is no such session")
 			return
 		}
 	}
@@ -104,54 +120,87 @@ func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	done, status := s.inflight.enter(caller.Identity())
+	done, full := s.inflight.enter(caller.Identity())
 	if done == nil {
+		status := http.StatusServiceUnavailable
+		if full == tooManyOfCaller {
+			status = http.StatusTooManyRequests
+		}
 		w.Header().Set("Retry-After", "1")
-		refuse(w, status, "too many calls are under way; wait for one to end")
+		s.turnAway(w, r, &caller, status, full, "too many calls are under way; wait for one to end")
 		return
 	}
 	defer done()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.MaxBody))
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			refuse(w, http.StatusRequestEntityTooLarge, "the request is too large")
-			return
-		}
-		refuse(w, http.StatusBadRequest, "the request could not be read")
+	body, ok := s.readBody(w, r, &caller)
+	if !ok {
 		return
 	}
-	splice := &splicer{w: w}
+	splice := newSplicer(w)
 	defer func() {
 		if err := splice.close(); err != nil {
 			s.logger.Error("closing an answer", "err", err)
 		}
 	}()
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, request{caller: caller, session: session, signIn: signIn, writer: w, splice: splice}))
+	out := &splicedResponse{ResponseWriter: w, splice: splice}
+	splice.response = out
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, request{
+		caller: caller, scopes: token.Scopes, session: session, signIn: signIn, remote: r.RemoteAddr, writer: w, splice: splice,
+	}))
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	s.stream.ServeHTTP(splicedResponse{w, splice}, r)
+	defer out.begin() // of an answer without a body
+	if !s.serveTasks(out, r, body) {
+		s.stream.ServeHTTP(out, r)
+	}
 }
 
-// authenticate returns the caller of a request's token, and the name of its
+// readBody reads a request's body, which has to come within a time and to be no
+// larger than the limit.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, caller *policy.Caller) ([]byte, bool) {
+	deadline := http.NewResponseController(w)
+	// A server that knows no deadlines is a test's.
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.MaxBody))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			s.turnAway(w, r, caller, http.StatusRequestEntityTooLarge, "body_too_large", "the request is too large")
+			return nil, false
+		}
+		w.Header().Set("Connection", "close")
+		s.turnAway(w, r, caller, http.StatusBadRequest, "body_unreadable", "the request could not be read")
+		return nil, false
+	}
+	// Answers take as long as they take.
+	_ = deadline.SetReadDeadline(time.Time{})
+	if first := bytes.TrimLeft(body, " \t\r\n"); len(first) > 0 && first[0] == '[' {
+		// Batches went with revision 2025-06-18.
+		s.gate.TurnedAway(r.Context(), "batch", r.RemoteAddr, caller)
+		writeRPCError(w, nil, http.StatusBadRequest, rpcError{Code: mcp.INVALID_REQUEST, Message: "batches of messages are not supported; send one message a request"})
+		return nil, false
+	}
+	return body, true
+}
+
+// authenticate returns what a request's token says, and the name of its
 // sign-in. Without one, it has answered with the challenge that tells the
 // client where to get a token.
-func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller policy.Caller, signIn string, ok bool) {
-	token, sent := bearer(r.Header)
+func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (token identity.Token, signIn string, ok bool) {
+	bearer, sent := bearer(r.Header)
 	if !sent {
-		s.challenge(w, "", "")
-		return policy.Caller{}, "", false
+		s.challenge(w, http.StatusUnauthorized, s.scopes, "", "")
+		return identity.Token{}, "", false
 	}
-	caller, err := s.config.Verifier.Verify(r.Context(), token)
+	token, err := s.config.Verifier.Check(r.Context(), bearer)
 	if err == nil {
-		signIn, isNew := s.sessions.signIn(token)
+		signIn, isNew := s.sessions.signIn(bearer)
 		if isNew {
-			if err := s.gate.SignedIn(r.Context(), tools.Call{Caller: caller, Session: signIn}, r.RemoteAddr); err != nil {
+			if err := s.gate.SignedIn(r.Context(), tools.Call{Caller: token.Caller, Session: signIn}, r.RemoteAddr); err != nil {
 				s.sessions.forget(signIn)
 				s.unavailable(w, err)
-				return policy.Caller{}, "", false
+				return identity.Token{}, "", false
 			}
 		}
-		return caller, signIn, true
+		return token, signIn, true
 	}
 	// The operator gets the cause; the client could be anybody.
 	s.logger.Warn("refusing a request to MCP", "err", err, "remote", r.RemoteAddr)
@@ -160,15 +209,15 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller po
 	if errors.As(err, &refused) {
 		description, reason = refused.Description(), string(refused.Reason)
 	}
-	s.gate.RefusedToken(r.Context(), reason, r.RemoteAddr)
-	if refused != nil && refused.Reason == identity.KeysUnavailable {
+	s.gate.TurnedAway(r.Context(), reason, r.RemoteAddr, nil)
+	if refused != nil && refused.Passing() {
 		// Another token would fare no better, so nobody should get one.
 		w.Header().Set("Retry-After", "30")
 		refuse(w, http.StatusServiceUnavailable, description)
-		return policy.Caller{}, "", false
+		return identity.Token{}, "", false
 	}
-	s.challenge(w, "invalid_token", description)
-	return policy.Caller{}, "", false
+	s.challenge(w, http.StatusUnauthorized, s.scopes, "invalid_token", description)
+	return identity.Token{}, "", false
 }
 
 // unavailable answers a request that could not be recorded.
@@ -177,23 +226,27 @@ func (s *Server) unavailable(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusServiceUnavailable, "the gateway cannot record this request, so it does not answer it")
 }
 
-// challenge answers 401 as RFC 6750 and RFC 9728 want it. A request without
-// any token gets no error code, as it has made no mistake yet.
-func (s *Server) challenge(w http.ResponseWriter, code, description string) {
+// challenge answers 401 or 403 as RFC 6750 and RFC 9728 want it. A request
+// without any token gets no error code, as it has made no mistake yet.
+func (s *Server) challenge(w http.ResponseWriter, status int, scopes []string, code, description string) {
+	w.Header().Set("WWW-Authenticate", s.challengeOf(scopes, code, description))
+	if description == "" {
+		description = "a bearer token is required"
+	}
+	refuse(w, status, description)
+}
+
+func (s *Server) challengeOf(scopes []string, code, description string) string {
 	metadata := *s.resource
 	metadata.Path = server.ProtectedResourceMetadataPath(s.config.Resource)
 	params := []string{`resource_metadata=` + quoted(metadata.String())}
-	if len(s.config.Scopes) > 0 {
-		params = append(params, `scope=`+quoted(strings.Join(s.config.Scopes, " ")))
+	if len(scopes) > 0 {
+		params = append(params, `scope=`+quoted(strings.Join(scopes, " ")))
 	}
 	if code != "" {
 		params = append(params, `error=`+quoted(code), `error_description=`+quoted(description))
 	}
-	w.Header().Set("WWW-Authenticate", "Bearer "+strings.Join(params, ", "))
-	if description == "" {
-		description = "a bearer token is required"
-	}
-	refuse(w, http.StatusUnauthorized, description)
+	return "Bearer " + strings.Join(params, ", ")
 }
 
 // quoted writes a quoted-string of RFC 9110.
@@ -289,42 +342,4 @@ func writeJSON(w http.ResponseWriter, status int, v map[string]string) {
 	w.WriteHeader(status)
 	// A client that has gone needs no answer.
 	_, _ = w.Write(append(text, '\n'))
-}
-
-// inflight counts the requests under way, so that no caller can take all of
-// the gateway.
-type inflight struct {
-	all, each int
-
-	mu    sync.Mutex
-	total int
-	by    map[policy.Identity]int
-}
-
-func newInflight(all, each int) *inflight {
-	return &inflight{all: all, each: each, by: make(map[policy.Identity]int)}
-}
-
-// enter counts a request in. It returns how to count it out or, if there is no
-// room, nil and the HTTP status that says so.
-func (f *inflight) enter(who policy.Identity) (done func(), status int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	who.Email = "" // describes, does not identify
-	switch {
-	case f.by[who] >= f.each:
-		return nil, http.StatusTooManyRequests
-	case f.total >= f.all:
-		return nil, http.StatusServiceUnavailable
-	}
-	f.total++
-	f.by[who]++
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.total--
-		if f.by[who]--; f.by[who] == 0 {
-			delete(f.by, who)
-		}
-	}, 0
 }

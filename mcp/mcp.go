@@ -61,6 +61,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -85,6 +87,10 @@ type Config struct {
 	// Scopes are what clients should ask for when they get a token. The gate
 	// decides by groups, so none is the rule.
 	Scopes []string
+	// ToolScopes are what a token has to be good for, by tool. A call whose
+	// token is not is answered 403 and names them. Tools that are not there
+	// need none.
+	ToolScopes map[string][]string
 
 	// AllowedHosts are the values of the Host header that are answered, with
 	// port; Resource's own if empty. Where one of them is a loopback address,
@@ -102,6 +108,13 @@ type Config struct {
 	MaxBody           int64 // bytes of a request's body; 4 MiB if zero
 	MaxCalls          int   // requests under way at once; 256 if zero
 	MaxCallsPerCaller int   // of them, by one caller; 32 if zero
+	CallsPerMinute    int   // by one caller, in the long run; 6000 if zero
+	Burst             int   // by one caller, at once; 600 if zero
+
+	// SessionsPerCaller is how many sessions of one caller are remembered, 64
+	// if zero; SessionIdle is when one that is not used ends, an hour if zero.
+	SessionsPerCaller int
+	SessionIdle       time.Duration
 
 	// Version is the gateway's, for clients to show.
 	Version string
@@ -118,6 +131,9 @@ type Server struct {
 	stream   http.Handler // mcp-go's end of /mcp
 	sessions *sessions
 	inflight *inflight
+	pace     *pace
+	tasks    taskSource
+	scopes   []string // all that any tool may need
 	logger   *slog.Logger
 }
 
@@ -157,6 +173,18 @@ func New(gate *tools.Gate, c Config) (*Server, error) {
 	if c.MaxCallsPerCaller <= 0 {
 		c.MaxCallsPerCaller = 32
 	}
+	if c.CallsPerMinute <= 0 {
+		c.CallsPerMinute = 6000
+	}
+	if c.Burst <= 0 {
+		c.Burst = 600
+	}
+	if c.SessionsPerCaller <= 0 {
+		c.SessionsPerCaller = 64
+	}
+	if c.SessionIdle <= 0 {
+		c.SessionIdle = time.Hour
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -164,28 +192,15 @@ func New(gate *tools.Gate, c Config) (*Server, error) {
 		config:   c,
 		gate:     gate,
 		resource: resource,
-		sessions: newSessions(c.SessionKey, time.Now),
+		sessions: newSessions(c.SessionKey, c.SessionsPerCaller, c.SessionIdle, time.Now),
 		inflight: newInflight(c.MaxCalls, c.MaxCallsPerCaller),
+		pace:     newPace(c.CallsPerMinute, c.Burst),
+		scopes:   slices.Clone(c.Scopes),
 		logger:   c.Logger,
 	}
-	hooks := &server.Hooks{}
-	hooks.AddAfterInitialize(s.opened)
-	s.mcp = server.NewMCPServer("querywarden", c.Version,
-		server.WithTitle("querywarden"),
-		server.WithInstructions(instructions),
-		server.WithToolCapabilities(false),
-		server.WithHooks(hooks),
-	)
-	for _, t := range s.tools() {
-		definition, err := t.definition()
-		if err != nil {
-			return nil, fmt.Errorf("making MCP server: %w", err)
-		}
-		check, err := newChecker(definition.RawInputSchema)
-		if err != nil {
-			return nil, fmt.Errorf("making MCP server: %w", err)
-		}
-		s.mcp.AddTool(definition, s.handler(t, check))
+	s.tasks = s.approvalTasks()
+	if err := s.addTools(); err != nil {
+		return nil, fmt.Errorf("making MCP server: %w", err)
 	}
 	s.stream = server.NewStreamableHTTPServer(s.mcp,
 		// Sessions are ours, see the package comment.
@@ -200,12 +215,55 @@ func New(gate *tools.Gate, c Config) (*Server, error) {
 	return s, nil
 }
 
+// addTools makes mcp-go's server with the gate's tools.
+func (s *Server) addTools() error {
+	hooks := &server.Hooks{}
+	hooks.AddAfterInitialize(s.opened)
+	s.mcp = server.NewMCPServer("querywarden", s.config.Version,
+		server.WithTitle("querywarden"),
+		server.WithInstructions(instructions),
+		server.WithToolCapabilities(false),
+		server.WithHooks(hooks),
+		server.WithExtensions(map[string]any{tasksExtension: map[string]any{}}),
+	)
+	names := map[string]bool{}
+	for _, t := range s.tools() {
+		definition, err := t.definition()
+		if err != nil {
+			return err
+		}
+		check, err := newChecker(definition.RawInputSchema)
+		if err != nil {
+			return err
+		}
+		s.mcp.AddTool(definition, s.handler(t, check))
+		names[t.name] = true
+	}
+	for tool, scopes := range s.config.ToolScopes {
+		if !names[tool] {
+			return fmt.Errorf("scopes: there is no tool %q", tool)
+		}
+		for _, scope := range scopes {
+			// RFC 6749, section 3.3.
+			if scope == "" || strings.ContainsFunc(scope, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+				return fmt.Errorf("scopes: %q of %s is no scope", scope, tool)
+			}
+		}
+		s.scopes = append(s.scopes, scopes...)
+	}
+	slices.Sort(s.scopes)
+	s.scopes = slices.Compact(s.scopes)
+	return nil
+}
+
 // A request is what is known of an MCP request before its body is read. It
 // travels in the context.
 type request struct {
 	caller  policy.Caller
+	scopes  []string            // of its token
 	session string              // verified session id, or empty
 	signIn  string              // names what is done with one token, or over one pair of streams
+	remote  string              // where it comes from
 	writer  http.ResponseWriter // nil over stdio
 	splice  *splicer            // what the response is written through
 }

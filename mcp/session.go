@@ -35,22 +35,27 @@ const (
 // sessions makes and checks session ids. The ids need no memory; what is kept
 // is what clients said of themselves, and which sessions they have ended.
 type sessions struct {
-	key []byte
-	now func() time.Time
+	key  []byte
+	each int           // remembered of one caller
+	idle time.Duration // after which one ends that is not used
+	now  func() time.Time
 
 	mu      sync.Mutex
 	kept    map[string]keptSession
-	signIns map[string]time.Time // by name, with when they were last used
+	of      map[policy.Identity]int // how many are kept of a caller
+	signIns map[string]time.Time    // by name, with when they were last used
 }
 
 type keptSession struct {
 	client tools.Client
+	who    policy.Identity
 	opened time.Time
+	used   time.Time
 	ended  bool
 }
 
-func newSessions(key []byte, now func() time.Time) *sessions {
-	return &sessions{key: key, now: now, kept: make(map[string]keptSession), signIns: make(map[string]time.Time)}
+func newSessions(key []byte, each int, idle time.Duration, now func() time.Time) *sessions {
+	return &sessions{key: key, each: each, idle: idle, now: now, kept: make(map[string]keptSession), of: make(map[policy.Identity]int), signIns: make(map[string]time.Time)}
 }
 
 // signIn names what is done with one token, and says whether the token is seen
@@ -96,12 +101,14 @@ func (s *sessions) open(who policy.Identity, c tools.Client) string {
 	binary.BigEndian.PutUint64(b[sessionRandom:], uint64(now.Unix()))
 	copy(b[sessionRandom+8:], s.mac(b[:sessionRandom+8], who))
 	id := base64.RawURLEncoding.EncodeToString(b[:])
-	s.keep(id, keptSession{client: c, opened: now})
+	who.Email = ""
+	s.keep(id, keptSession{client: c, who: who, opened: now, used: now})
 	return id
 }
 
-// valid reports whether an id was made for this caller, is not too old, and
-// has not been ended.
+// valid reports whether an id was made for this caller, is not too old, has been
+// used of late as far as is remembered, and has not been ended. It is in use
+// now.
 func (s *sessions) valid(id string, who policy.Identity) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(id)
 	if err != nil || len(b) != sessionBytes {
@@ -116,12 +123,32 @@ func (s *sessions) valid(id string, who policy.Identity) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.kept[id].ended
+	k, kept := s.kept[id]
+	if !kept {
+		return true
+	}
+	if now := s.now(); now.Sub(k.used) > s.idle {
+		k.ended = true
+	} else if !k.ended {
+		k.used = now
+	}
+	s.kept[id] = k
+	return !k.ended
 }
 
 // end makes a valid id invalid.
 func (s *sessions) end(id string) {
-	s.keep(id, keptSession{opened: s.now(), ended: true})
+	s.mu.Lock()
+	k, kept := s.kept[id]
+	if kept {
+		k.ended = true
+		s.kept[id] = k
+	}
+	s.mu.Unlock()
+	if !kept {
+		now := s.now()
+		s.keep(id, keptSession{opened: now, used: now, ended: true})
+	}
 }
 
 // client returns what the client of a session said of itself.
@@ -131,26 +158,50 @@ func (s *sessions) client(id string) tools.Client {
 	return s.kept[id].client
 }
 
-// keep remembers a session. Where there is no room it forgets those that are
-// too old, then any other: forgetting loses a name, or lets a client go on with
-// a session of its own that it had ended, and nothing else.
+// keep remembers a session. Where there is no room for more of this caller it
+// forgets the one of theirs that was not used for longest; where there is none
+// for more at all, those that are too old, then any other. Forgetting loses a
+// name, or lets a client go on with a session of its own that it had ended, and
+// nothing else.
 func (s *sessions) keep(id string, k keptSession) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.of[k.who] >= s.each {
+		oldest := ""
+		for other, o := range s.kept {
+			if o.who == k.who && (oldest == "" || o.used.Before(s.kept[oldest].used)) {
+				oldest = other
+			}
+		}
+		s.drop(oldest)
+	}
 	if len(s.kept) >= sessionsKept {
 		for old, o := range s.kept {
 			if s.now().Sub(o.opened) > sessionLife {
-				delete(s.kept, old)
+				s.drop(old)
 			}
 		}
 		for old := range s.kept {
 			if len(s.kept) < sessionsKept {
 				break
 			}
-			delete(s.kept, old)
+			s.drop(old)
 		}
 	}
 	s.kept[id] = k
+	s.of[k.who]++
+}
+
+// drop forgets a session. The caller holds the lock.
+func (s *sessions) drop(id string) {
+	k, kept := s.kept[id]
+	if !kept {
+		return
+	}
+	delete(s.kept, id)
+	if s.of[k.who]--; s.of[k.who] <= 0 {
+		delete(s.of, k.who)
+	}
 }
 
 // mac binds the random part and the time of an id to a caller. Lengths stand

@@ -27,7 +27,7 @@ var errLineTooLong = errors.New("a message is larger than the limit")
 func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer, caller policy.Caller) (err error) {
 	stdio := server.NewStdioServer(s.mcp)
 	stdio.SetErrorLogger(slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn))
-	splice := &splicer{w: out}
+	splice := newSplicer(out)
 	r := request{caller: caller, signIn: rand.Text()[:22], splice: splice}
 	c := tools.Call{Caller: caller, Session: r.signIn}
 	if err := s.gate.SignedIn(ctx, c, "stdio"); err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -33,6 +32,9 @@ type tool struct {
 	readOnly, destructive, idempotent bool
 
 	call func(context.Context, tools.Call, json.RawMessage, tools.Progress) (reply, error)
+	// start is call for clients that know tasks: with a task there is no reply
+	// yet. It is nil where there never is a task.
+	start func(context.Context, tools.Call, json.RawMessage) (*task, reply, error)
 }
 
 // tools lists the tools. The texts are for models: when to call, what comes
@@ -89,6 +91,19 @@ If next_cursor is in the answer there are more: pass it as cursor. An empty list
 		call: bind(func(ctx context.Context, c tools.Call, req tools.ApprovalRequest, p tools.Progress) reply {
 			return queryReply(s.gate.RequestApproval(ctx, c, req, p))
 		}),
+		start: func(ctx context.Context, c tools.Call, args json.RawMessage) (*task, reply, error) {
+			var req tools.ApprovalRequest
+			if err := json.Unmarshal(args, &req); err != nil {
+				return nil, reply{}, fmt.Errorf("reading arguments: %w", err)
+			}
+			req.NoWait = true
+			a := s.gate.RequestApproval(ctx, c, req, nil)
+			if a.Status != tools.Pending || a.Approval == nil {
+				return nil, queryReply(a), nil
+			}
+			t := newTask(a.Approval.ID, a)
+			return &t, reply{}, nil
+		},
 	}, {
 		name:  "check_approval",
 		title: "Look after an approval request",
@@ -143,56 +158,70 @@ func (t tool) definition() (mcp.Tool, error) {
 	}, nil
 }
 
-// lastProgress is how long a call that has sent progress waits before it
-// answers. mcp-go forwards notifications and the answer on two ways, and closes
-// the one when the answer is there: what is still on it is lost.
-const lastProgress = 5 * time.Millisecond
-
 // handler serves calls of a tool to mcp-go. It never returns an error: what
 // goes wrong is an answer that a model can read.
 func (s *Server) handler(t tool, check checker) server.ToolHandlerFunc {
 	return func(ctx context.Context, req mcp.CallToolRequest) (result *mcp.CallToolResult, err error) {
-		splice := requestFrom(ctx).splice
+		in := requestFrom(ctx)
+		splice := in.splice
 		defer func() {
 			if p := recover(); p != nil {
 				s.logger.Error("a tool panicked", "tool", t.name, "panic", p, "stack", string(debug.Stack()))
 				result, err = broken(t).result(splice), nil
 			}
 		}()
+		if !s.scoped(in, t.name) {
+			return s.insufficientScope(ctx, in, t.name), nil
+		}
 		args, problem := check.arguments(req.Params.RawArguments)
 		if problem != "" {
 			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, problem)).result(splice), nil
 		}
-		progress, sent := s.progress(ctx, req)
-		r, err := t.call(ctx, s.call(ctx, req), args, progress)
+		var r reply
+		if t.start != nil && in.writer != nil && declares(ctx) {
+			var started *task
+			if started, r, err = t.start(ctx, s.call(ctx, req), args); started != nil {
+				return becomeTask(splice, *started), nil
+			}
+		} else {
+			r, err = t.call(ctx, s.call(ctx, req), args, s.progress(ctx, req))
+		}
 		if err != nil {
 			s.logger.Error("an argument passed its schema and not its type", "tool", t.name, "err", err)
 			return plainReply(s.gate.BadCall(ctx, s.call(ctx, req), t.name, "The arguments do not fit this tool's input schema.")).result(splice), nil
 		}
-		if sent() {
-			time.Sleep(lastProgress)
+		if splice != nil {
+			splice.settle(ctx)
 		}
 		return r.result(splice), nil
 	}
 }
 
 // progress returns what a waiting call tells its client with, nil if the
-// client did not ask to be told, and whether anything was told.
-func (s *Server) progress(ctx context.Context, req mcp.CallToolRequest) (tools.Progress, func() bool) {
+// client did not ask to be told.
+func (s *Server) progress(ctx context.Context, req mcp.CallToolRequest) tools.Progress {
 	if req.Params.Meta == nil || req.Params.Meta.ProgressToken == nil {
-		return nil, func() bool { return false }
+		return nil
 	}
 	var n atomic.Int64
 	return func(message string) {
-		err := s.mcp.SendNotificationToClient(ctx, "notifications/progress", map[string]any{
+		s.notify(ctx, "notifications/progress", map[string]any{
 			"progressToken": req.Params.Meta.ProgressToken,
 			"progress":      n.Add(1),
 			"message":       message,
 		})
-		if err != nil {
-			s.logger.Debug("sending progress", "err", err)
-		}
-	}, func() bool { return n.Load() > 0 }
+	}
+}
+
+// notify tells the client of a request something before it is answered.
+func (s *Server) notify(ctx context.Context, method string, params map[string]any) {
+	if err := s.mcp.SendNotificationToClient(ctx, method, params); err != nil {
+		s.logger.Debug("sending a notification", "method", method, "err", err)
+		return
+	}
+	if splice := requestFrom(ctx).splice; splice != nil {
+		splice.notified()
+	}
 }
 
 // broken answers for a call that panicked.

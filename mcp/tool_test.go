@@ -162,10 +162,10 @@ func compareType(t *testing.T, path string, schema map[string]any, typ reflect.T
 		fields := map[string]reflect.Type{}
 		var always []string
 		for _, f := range reflect.VisibleFields(typ) {
-			if f.Anonymous {
+			tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.Anonymous || tag == "-" {
 				continue
 			}
-			tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 			fields[tag] = f.Type
 			if !strings.Contains(options, "omitempty") {
 				always = append(always, tag)

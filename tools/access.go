@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"querywarden/audit"
+	"querywarden/policy"
 )
 
 // What happens around tool calls is recorded here: who signed in, who was
@@ -17,6 +18,12 @@ func (g *Gate) SignedIn(ctx context.Context, call Call, remote string) error {
 	e := callEvent(audit.KindSignIn, "", call)
 	e.Remote = remote
 	_, err := g.config.Log.Append(ctx, e)
+	return err
+}
+
+// ConfigRead records a configuration that was read while the gateway runs.
+func (g *Gate) ConfigRead(ctx context.Context, text string) error {
+	_, err := g.config.Log.Append(ctx, audit.Event{Kind: audit.KindConfigLoaded, ConfigText: text})
 	return err
 }
 
@@ -57,9 +64,10 @@ const (
 	refusalsAlone = 20
 )
 
-// RefusedToken records that a token was not accepted, and why. It returns no
-// error: there is nobody to withhold anything from.
-func (g *Gate) RefusedToken(ctx context.Context, reason, remote string) {
+// TurnedAway records that a request was refused before it reached a tool, and
+// why; who is nil where nobody knows who sent it. It returns no error: there is
+// nobody to withhold anything from.
+func (g *Gate) TurnedAway(ctx context.Context, reason, remote string, who *policy.Caller) {
 	now := time.Now()
 	r := &g.refusals
 	r.mu.Lock()
@@ -81,7 +89,11 @@ func (g *Gate) RefusedToken(ctx context.Context, reason, remote string) {
 		return
 	}
 	r.mu.Unlock()
-	g.refused(ctx, audit.Event{Kind: audit.KindRefused, Codes: []string{reason}, Remote: remote})
+	e := audit.Event{Kind: audit.KindRefused, Codes: []string{reason}, Remote: remote}
+	if who != nil {
+		e.Caller = recordedCaller(*who)
+	}
+	g.refused(ctx, e)
 }
 
 // countRefusals records how many refusals were counted and not recorded.
@@ -97,6 +109,6 @@ func (g *Gate) countRefusals(ctx context.Context) {
 
 func (g *Gate) refused(ctx context.Context, e audit.Event) {
 	if _, err := g.config.Log.Append(ctx, e); err != nil {
-		g.config.Logger.Error("recording a refused token", "err", err)
+		g.config.Logger.Error("recording a refused request", "err", err)
 	}
 }

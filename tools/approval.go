@@ -198,8 +198,9 @@ func closed(r approvals.Request, ref string) QueryAnswer {
 }
 
 func info(r approvals.Request) *ApprovalInfo {
-	i := &ApprovalInfo{ID: r.ID, State: string(r.State), Decide: r.DecideBy}
+	i := &ApprovalInfo{ID: r.ID, State: string(r.State), Decide: r.DecideBy, Asked: r.Asked, Changed: r.Asked}
 	for _, v := range r.Votes {
+		i.Changed = v.At
 		if v.Reason != "" {
 			i.Message = v.Reason
 		}

@@ -621,7 +621,7 @@ func BenchmarkQuery(b *testing.B) {
 func TestRefusals(t *testing.T) {
 	w := newWorld(t, "create table retail.public.t (id int)")
 	for range 30 {
-		w.gate.RefusedToken(t.Context(), "expired", "192.0.2.1:1")
+		w.gate.TurnedAway(t.Context(), "expired", "192.0.2.1:1", nil)
 	}
 	if err := w.gate.Close(t.Context()); err != nil {
 		t.Fatal(err)

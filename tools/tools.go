@@ -111,6 +111,9 @@ type ApprovalInfo struct {
 	State   string    `json:"state"`
 	Decide  time.Time `json:"decide_by"`
 	Message string    `json:"message,omitempty"` // what the person said
+
+	Asked   time.Time `json:"-"` // when it was made
+	Changed time.Time `json:"-"` // when somebody last voted, or when it was made
 }
 
 // DescribeRequest is the input of the describe_table tool.

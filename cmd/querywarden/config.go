@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"querywarden/audit"
-	"querywarden/internal/identity"
 	"querywarden/policy"
 )
 
@@ -22,34 +20,47 @@ import (
 // Unknown keys are errors: a misspelt setting must not silently fall back to
 // a default.
 type config struct {
-	Listen    string          `yaml:"listen"`
-	Resource  string          `yaml:"resource"`
-	Data      string          `yaml:"data"`
-	HeadFile  string          `yaml:"head_file"`
-	Anchors   anchorsConfig   `yaml:"anchors"`
-	Policy    string          `yaml:"policy"`
-	Identity  identityConfig  `yaml:"identity"`
-	Stdio     *stdioConfig    `yaml:"stdio"`
-	Warehouse warehouseConfig `yaml:"warehouse"`
-	Approvals approvalsConfig `yaml:"approvals"`
-	Retention retentionConfig `yaml:"retention"`
+	Listen         string    `yaml:"listen"`
+	Resource       string    `yaml:"resource"`
+	TLS            tlsConfig `yaml:"tls"`
+	TrustedProxies []string  `yaml:"trusted_proxies"`
+	Plaintext      bool      `yaml:"plaintext"` // for trusted proxies, beyond loopback
+	// Scopes are what a token has to be good for, by tool.
+	Scopes    map[string][]string `yaml:"scopes"`
+	Limits    limitsConfig        `yaml:"limits"`
+	Data      string              `yaml:"data"`
+	HeadFile  string              `yaml:"head_file"`
+	Anchors   anchorsConfig       `yaml:"anchors"`
+	Policy    string              `yaml:"policy"`
+	Identity  identityConfig      `yaml:"identity"`
+	Stdio     *stdioConfig        `yaml:"stdio"`
+	Warehouse warehouseConfig     `yaml:"warehouse"`
+	Approvals approvalsConfig     `yaml:"approvals"`
+	Retention retentionConfig     `yaml:"retention"`
 
+	file string
 	dir  string // the folder of the file
 	text string // the file itself, for the record; it names secrets and holds none
 }
 
-type identityConfig struct {
-	Issuers []issuerConfig `yaml:"issuers"`
-	MaxAge  duration       `yaml:"max_age"`
-	Skew    duration       `yaml:"skew"`
+// limitsConfig bounds what one caller can take of the gateway; defaults are in
+// package mcp.
+type limitsConfig struct {
+	CallsPerMinute    int      `yaml:"calls_per_minute"` // of one caller
+	Burst             int      `yaml:"burst"`            // of one caller, at once
+	Calls             int      `yaml:"calls"`            // under way
+	CallsPerCaller    int      `yaml:"calls_per_caller"` // under way
+	SessionsPerCaller int      `yaml:"sessions_per_caller"`
+	SessionIdle       duration `yaml:"session_idle"`
 }
 
-type issuerConfig struct {
-	URL         string            `yaml:"url"`
-	KeysFile    string            `yaml:"keys_file"`
-	Algorithms  []string          `yaml:"algorithms"`
-	GroupsClaim string            `yaml:"groups_claim"`
-	Kind        policy.CallerKind `yaml:"kind"`
+func (l limitsConfig) check() error {
+	for _, n := range []int{l.CallsPerMinute, l.Burst, l.Calls, l.CallsPerCaller, l.SessionsPerCaller, int(l.SessionIdle)} {
+		if n < 0 {
+			return errors.New("limits: a limit cannot be negative; leave it out for the default")
+		}
+	}
+	return nil
 }
 
 // stdioConfig is who speaks over stdio: the process belongs to one person,
@@ -138,7 +149,7 @@ func loadConfig(file string) (*config, error) {
 	if c.dir, err = filepath.Abs(filepath.Dir(file)); err != nil {
 		return nil, fmt.Errorf("finding the folder of %s: %w", file, err)
 	}
-	c.text = string(text)
+	c.file, c.text = file, string(text)
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -150,15 +161,14 @@ func (c *config) check() error {
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:8423"
 	}
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return fmt.Errorf("listen: %q is not host:port", c.Listen)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("listen: %q is not a loopback address, and tokens must not cross a network in the clear; put a TLS proxy in front", c.Listen)
-	}
 	if c.Resource == "" {
 		c.Resource = "http://" + c.Listen + "/mcp"
+		if c.TLS.CertFile != "" {
+			c.Resource = "https://" + c.Listen + "/mcp"
+		}
+	}
+	if err := c.checkNetwork(); err != nil {
+		return err
 	}
 	u, err := url.Parse(c.Resource)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
@@ -189,10 +199,11 @@ func (c *config) check() error {
 	if c.Retention.Texts < 0 || c.Retention.Rows < 0 {
 		return errors.New("retention: a duration cannot be negative")
 	}
-	for i, issuer := range c.Identity.Issuers {
-		if issuer.URL == "" {
-			return fmt.Errorf("identity.issuers[%d]: url is missing", i)
-		}
+	if err := c.Limits.check(); err != nil {
+		return err
+	}
+	if err := c.Identity.check(); err != nil {
+		return err
 	}
 	return nil
 }
@@ -226,25 +237,6 @@ func (c *config) anchors() ([]audit.Anchor, error) {
 		list = append(list, audit.WitnessAnchor{URL: w.URL, Key: key})
 	}
 	return list, nil
-}
-
-// verifier makes the check of bearer tokens that the configuration asks for.
-func (c *config) verifier() (*identity.Verifier, error) {
-	ic := identity.Config{
-		Audience: c.Resource,
-		MaxAge:   time.Duration(c.Identity.MaxAge),
-		Skew:     time.Duration(c.Identity.Skew),
-	}
-	for _, issuer := range c.Identity.Issuers {
-		ic.Issuers = append(ic.Issuers, identity.IssuerConfig{
-			URL:         issuer.URL,
-			KeysFile:    c.path(issuer.KeysFile),
-			Algorithms:  issuer.Algorithms,
-			GroupsClaim: issuer.GroupsClaim,
-			Kind:        issuer.Kind,
-		})
-	}
-	return identity.New(ic)
 }
 
 // loadPolicy reads the policy file, which runs its own tests.

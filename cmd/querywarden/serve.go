@@ -15,13 +15,16 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"querywarden/approvals"
 	"querywarden/audit"
 	"querywarden/internal/emulator"
+	"querywarden/internal/identity"
 	"querywarden/internal/warehouse"
 	"querywarden/mcp"
 	"querywarden/policy"
@@ -37,6 +40,7 @@ type gateway struct {
 	emulator  *emulator.Emulator // nil for a real account
 	gate      *tools.Gate
 	server    *mcp.Server
+	verifier  *identity.Verifier
 	policy    *policy.Policy
 	logger    *slog.Logger
 
@@ -56,8 +60,7 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if g.policy, err = loadPolicy(c.path(c.Policy)); err != nil {
 		return nil, err
 	}
-	verifier, err := c.verifier()
-	if err != nil {
+	if g.verifier, err = c.verifier(); err != nil {
 		return nil, fmt.Errorf("reading identity configuration: %w", err)
 	}
 	options, err := c.auditOptions()
@@ -112,13 +115,31 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	}
 	var issuers []string
 	for _, issuer := range c.Identity.Issuers {
-		issuers = append(issuers, issuer.URL)
+		if issuer.Preset == "" { // nobody signs in where CI jobs get their tokens
+			issuers = append(issuers, issuer.URL)
+		}
+	}
+	hosts := []string{resource.Host}
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && isLoopback(host) {
+		hosts = append(hosts, c.Listen)
+	}
+	sessionKey, err := secretFile(filepath.Join(c.path(c.Data), "session.key"))
+	if err != nil {
+		return nil, err
 	}
 	g.server, err = mcp.New(g.gate, mcp.Config{
-		Verifier:             verifier,
+		Verifier:             g.verifier,
 		Resource:             c.Resource,
 		AuthorizationServers: issuers,
-		AllowedHosts:         []string{resource.Host, c.Listen},
+		AllowedHosts:         hosts,
+		ToolScopes:           c.Scopes,
+		SessionKey:           sessionKey,
+		MaxCalls:             c.Limits.Calls,
+		MaxCallsPerCaller:    c.Limits.CallsPerCaller,
+		CallsPerMinute:       c.Limits.CallsPerMinute,
+		Burst:                c.Limits.Burst,
+		SessionsPerCaller:    c.Limits.SessionsPerCaller,
+		SessionIdle:          time.Duration(c.Limits.SessionIdle),
 		Version:              version(),
 		Logger:               logger,
 	})
@@ -323,13 +344,40 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	hops, err := g.config.proxies()
+	if err != nil {
+		return errors.Join(err, listener.Close(), admin.Close())
+	}
+	// A token is the largest thing in a header, and no more than 16 KiB.
 	servers := []*http.Server{
-		{Handler: g.server.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn)},
+		{Handler: hops.wrap(g.server.Handler()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn)},
 		{Handler: g.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ConnContext: peerContext},
 	}
+	var kept sync.WaitGroup
+	defer kept.Wait()
+	defer cancel() // before the wait
+	if c := g.config.TLS; c.CertFile != "" {
+		own := &certificate{certFile: g.config.path(c.CertFile), keyFile: g.config.path(c.KeyFile)}
+		if err := own.read(); err != nil {
+			return errors.Join(hint(err, "tls.cert_file is the certificate with its chain, tls.key_file its key, both PEM"), listener.Close(), admin.Close())
+		}
+		servers[0].TLSConfig = own.config()
+		kept.Go(func() { g.watchCertificate(ctx, own) })
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	kept.Go(func() { g.watchRevocations(ctx, hangups) })
+	kept.Go(func() { g.verifier.KeepFresh(ctx) })
 	failed := make(chan error, len(servers))
 	for i, l := range []net.Listener{listener, admin} {
-		go func() { failed <- servers[i].Serve(l) }()
+		go func() {
+			if servers[i].TLSConfig != nil {
+				failed <- servers[i].ServeTLS(l, "", "")
+				return
+			}
+			failed <- servers[i].Serve(l)
+		}()
 	}
 	select {
 	case <-ctx.Done():

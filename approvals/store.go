@@ -216,6 +216,10 @@ func (s *Store) Get(ctx context.Context, id string) (Request, error) {
 		}
 		return err
 	})
+	if out.State == Expired {
+		// It may have expired by this look, and somebody has to be told.
+		s.wake(id)
+	}
 	return out, err
 }
 
@@ -266,6 +270,7 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Request, error) {
 		rest = `WHERE ` + strings.Join(where, ` AND `)
 	}
 	out := []Request{}
+	var gone []string
 	err := s.log.Update(ctx, func(tx *audit.Tx) error {
 		found, err := load(tx, rest+` ORDER BY `+order+` LIMIT ?`, append(args, f.Limit)...)
 		if err != nil {
@@ -276,6 +281,9 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Request, error) {
 			if err := s.expire(tx, r); err != nil {
 				return err
 			}
+			if r.State != was {
+				gone = append(gone, r.ID)
+			}
 			if r.State == was || f.All || len(f.States) == 0 && r.Open() || slices.Contains(f.States, r.State) {
 				out = append(out, *r)
 			}
@@ -284,6 +292,9 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Request, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing requests: %w", err)
+	}
+	for _, id := range gone {
+		s.wake(id)
 	}
 	return out, nil
 }

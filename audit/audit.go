@@ -70,7 +70,7 @@ const (
 	KindKeyRetired        Kind = "key_retired"        // the old key signs nothing after this
 	KindErased            Kind = "erased"             // texts are gone, by retention or because somebody wanted it
 	KindSignIn            Kind = "sign_in"            // a token was seen for the first time
-	KindRefused           Kind = "refused"            // tokens that do not count
+	KindRefused           Kind = "refused"            // tokens, callbacks and clicks that do not count
 	KindSessionStart      Kind = "session_start"      // a client opened an MCP session
 	KindSessionEnd        Kind = "session_end"        // and ended it
 	KindCatalogRead       Kind = "catalog_read"       // the gate's own statement over the catalog

@@ -68,6 +68,18 @@ const (
 // why; who is nil where nobody knows who sent it. It returns no error: there is
 // nobody to withhold anything from.
 func (g *Gate) TurnedAway(ctx context.Context, reason, remote string, who *policy.Caller) {
+	e := audit.Event{Codes: []string{reason}, Remote: remote}
+	if who != nil {
+		e.Caller = recordedCaller(*who)
+	}
+	g.Refused(ctx, e)
+}
+
+// Refused records that something from outside was not accepted, such as a token
+// or a click. The event says by its first code why, and by the rest whose it was
+// as far as that is known.
+func (g *Gate) Refused(ctx context.Context, e audit.Event) {
+	reason := e.Codes[0]
 	now := time.Now()
 	r := &g.refusals
 	r.mu.Lock()
@@ -89,10 +101,6 @@ func (g *Gate) TurnedAway(ctx context.Context, reason, remote string, who *polic
 		return
 	}
 	r.mu.Unlock()
-	e := audit.Event{Kind: audit.KindRefused, Codes: []string{reason}, Remote: remote}
-	if who != nil {
-		e.Caller = recordedCaller(*who)
-	}
 	g.refused(ctx, e)
 }
 
@@ -103,12 +111,13 @@ func (g *Gate) countRefusals(ctx context.Context) {
 	g.refusals.counted = nil
 	g.refusals.mu.Unlock()
 	for reason, n := range counted {
-		g.refused(ctx, audit.Event{Kind: audit.KindRefused, Codes: []string{reason}, Count: n})
+		g.refused(ctx, audit.Event{Codes: []string{reason}, Count: n})
 	}
 }
 
 func (g *Gate) refused(ctx context.Context, e audit.Event) {
+	e.Kind = audit.KindRefused
 	if _, err := g.config.Log.Append(ctx, e); err != nil {
-		g.config.Logger.Error("recording a refused request", "err", err)
+		g.config.Logger.Error("recording what was refused", "err", err)
 	}
 }

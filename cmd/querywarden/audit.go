@@ -365,12 +365,12 @@ func subjectOf(e *audit.Entry) string {
 		return strings.TrimSpace(plural(e.Event.Rows, "row") + " " + e.Event.Error)
 	}
 	switch {
+	case e.Event.Kind == audit.KindRefused:
+		return strings.TrimSuffix(strings.Join(e.Event.Codes, " ")+times(e.Event.Count)+" "+e.Event.Approval, " ")
 	case e.Event.Approval != "":
 		return e.Event.Approval
 	case e.Event.Tool != "":
 		return e.Event.Tool
-	case e.Event.Kind == audit.KindRefused:
-		return strings.Join(e.Event.Codes, " ") + times(e.Event.Count)
 	default:
 		return or(e.Event.Session, or(e.Event.Policy, e.Event.Version))
 	}

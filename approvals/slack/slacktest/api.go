@@ -43,6 +43,9 @@ func (s *Server) bind(c slacktest.Customize) {
 func (s *Server) method(name, token string, fn func(url.Values) (map[string]any, string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		args, sent, err := arguments(r)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return // the client has hung up
+		}
 		if err != nil {
 			s.tb.Errorf("slacktest: %s: %v", name, err)
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -259,7 +262,9 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 	for _, f := range s.files {
 		if "/upload/"+f.ID == r.URL.Path {
 			f.Content = content
-			w.Write([]byte(`{"ok":true}`))
+			if _, err := io.WriteString(w, `{"ok":true}`); err != nil {
+				s.tb.Errorf("slacktest: answering an upload: %v", err)
+			}
 			return
 		}
 	}

@@ -109,6 +109,7 @@ type Server struct {
 	held       *envelope
 	unacked    map[string]*envelope
 	sockets    []*socket
+	opened     int    // connections since the start
 	callback   string // where clicks are posted to, empty for Socket Mode
 	serial     int
 	background sync.WaitGroup

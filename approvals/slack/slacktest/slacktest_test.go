@@ -204,8 +204,7 @@ func TestSocket(t *testing.T) {
 	<-seen
 	<-seen
 	s.Disconnect("refresh_requested")
-	s.Wait("connections that are closed", func() bool { return s.Connected() == 0 || s.Calls("apps.connections.open") == 2 })
-	s.Wait("another connection", func() bool { return s.Calls("apps.connections.open") == 2 && connected() })
+	s.Wait("another connection", func() bool { return s.Opened() == 2 && connected() })
 	if _, ok := s.Click("U1", "C1", two, "go").Acknowledged(); !ok || <-seen != "two" {
 		t.Error("a click after a reconnection was lost")
 	}

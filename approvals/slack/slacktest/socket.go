@@ -80,6 +80,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
+	s.opened++
 	s.change()
 	s.mu.Unlock()
 	for {
@@ -235,3 +236,10 @@ func (s *Server) connections() []*socket {
 
 // Connected is how many connections there are.
 func (s *Server) Connected() int { return len(s.connections()) }
+
+// Opened is how many there have been since the start.
+func (s *Server) Opened() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opened
+}

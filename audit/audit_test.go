@@ -225,6 +225,31 @@ func TestIndexes(t *testing.T) {
 // from verification alone, with a checkpoint that somebody has kept, and from a
 // witness once the gateway goes on.
 func TestAttacks(t *testing.T) {
+	for _, a := range attacks() {
+		t.Run(a.name, func(t *testing.T) {
+			a.run(t, func(vkey string) (url, key string) {
+				w, err := witnesstest.New(vkey)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(w.Close)
+				return w.URL, w.VKey
+			})
+		})
+	}
+}
+
+// An attack on the files, and who finds it.
+type attack struct {
+	name         string
+	do           func(t *testing.T, path string)
+	self, pinned bool // found
+	// beside says that the tree stands as it was signed and something else
+	// does not fit it: no witness can see that.
+	beside bool
+}
+
+func attacks() []attack {
 	resign := func(t *testing.T, path string) {
 		// The thief has the key and the program: entries are kept as they are,
 		// the tree and all checkpoints made anew.
@@ -254,14 +279,7 @@ func TestAttacks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, a := range []struct {
-		name         string
-		attack       func(t *testing.T, path string)
-		self, pinned bool // found
-		// beside says that the tree stands as it was signed and something else
-		// does not fit it: no witness can see that.
-		beside bool
-	}{
+	return []attack{
 		{"control", func(*testing.T, string) {}, false, false, false},
 		{"edit an entry", sqlAttack(`UPDATE entries SET entry = CAST(replace(CAST(entry AS TEXT), 'allow', 'alloW') AS BLOB) WHERE idx = 7`), true, true, true},
 		{"edit a text", sqlAttack(`UPDATE entries SET texts = CAST(replace(CAST(texts AS TEXT), 'select 7', 'select 8') AS BLOB) WHERE idx = 7`), true, true, true},
@@ -290,55 +308,53 @@ func TestAttacks(t *testing.T) {
 			putBack(t, path)
 			grow(t, path, 10)
 		}, false, true, false},
-	} {
-		t.Run(a.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "audit.db")
-			l := openTest(t, path, Options{})
-			fill(t, l, 10)
-			saveCopy(t, l, path)
-			fillAtOnce(t, l, 4)
-			fill(t, l, 4)
-			r, err := OpenReader(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pinned, err := r.Checkpoint(context.Background())
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Close()
-			witness, err := witnesstest.New(readText(t, strings.TrimSuffix(path, ".db")+".vkey"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer witness.Close()
-			key, err := WitnessKey(witness.VKey)
-			if err != nil {
-				t.Fatal(err)
-			}
-			anchor := WitnessAnchor{URL: witness.URL, Key: key}
-			if err := tell(t, l, anchor); err != nil || witness.Seen() != 18 {
-				t.Fatal(err)
-			}
-			fill(t, l, 2)
-			l.Close()
-			a.attack(t, path)
-			if report := verify(t, path, nil); report.OK() == a.self {
-				t.Errorf("alone: found %v, want %v: %+v", !report.OK(), a.self, report)
-			}
-			if report := verify(t, path, pinned); report.OK() == a.pinned {
-				t.Errorf("with a checkpoint: found %v, want %v: %+v", !report.OK(), a.pinned, report)
-			}
-			found := true
-			if l, err := Open(path, Options{}); err == nil {
-				fill(t, l, 1)
-				found = tell(t, l, anchor) != nil
-				l.Close()
-			}
-			if want := a.pinned && !a.beside; found != want {
-				t.Errorf("by a witness: found %v, want %v", found, want)
-			}
-		})
+	}
+}
+
+// run makes a log, attacks it and asks everybody. start starts a witness of the
+// log with this key.
+func (a attack) run(t *testing.T, start func(vkey string) (url, key string)) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openTest(t, path, Options{})
+	fill(t, l, 10)
+	saveCopy(t, l, path)
+	fillAtOnce(t, l, 4)
+	fill(t, l, 4)
+	r, err := OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned, err := r.Checkpoint(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	url, vkey := start(readText(t, vkeyFile(path)))
+	key, err := WitnessKey(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchor := WitnessAnchor{URL: url, Key: key}
+	if err := tell(t, l, anchor); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, 2)
+	l.Close()
+	a.do(t, path)
+	if report := verify(t, path, nil); report.OK() == a.self {
+		t.Errorf("alone: found %v, want %v: %+v", !report.OK(), a.self, report)
+	}
+	if report := verify(t, path, pinned); report.OK() == a.pinned {
+		t.Errorf("with a checkpoint: found %v, want %v: %+v", !report.OK(), a.pinned, report)
+	}
+	found := true
+	if l, err := Open(path, Options{}); err == nil {
+		fill(t, l, 1)
+		found = tell(t, l, anchor) != nil
+		l.Close()
+	}
+	if want := a.pinned && !a.beside; found != want {
+		t.Errorf("by a witness: found %v, want %v", found, want)
 	}
 }
 

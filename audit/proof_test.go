@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // filled returns the reader of a log of n entries.
@@ -178,49 +176,5 @@ func TestTilePath(t *testing.T) {
 		if got := tilePath(c.kind, c.n, c.width); got != c.want {
 			t.Errorf("%s %d %d: %s, want %s", c.kind, c.n, c.width, got, c.want)
 		}
-	}
-}
-
-// TestForeignVerifier has a tool that is not ours verify an export, and find
-// that a changed one does not hold. It needs the network the first time.
-func TestForeignVerifier(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds another module's program")
-	}
-	const module = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"
-	bin := t.TempDir()
-	build := exec.Command("go", "install", module)
-	build.Dir = bin // outside of this module
-	build.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=-mod=mod")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Skipf("%s cannot be had: %v\n%s", module, err, out)
-	}
-	r, path := filled(t, 3000)
-	dir := filepath.Join(t.TempDir(), "tiles")
-	if err := r.ExportTiles(t.Context(), dir, nil); err != nil {
-		t.Fatal(err)
-	}
-	fsck := func() string {
-		// It exits 0 whatever it finds, and can hang on damage: what it says counts.
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, filepath.Join(bin, "fsck"), "-storage_url=file://"+dir+"/", "-public_key="+strings.TrimSuffix(path, ".db")+".vkey", "-origin="+r.Origin(), "-N=4", "-ui=false")
-		out, _ := cmd.CombinedOutput()
-		return string(out)
-	}
-	if out := fsck(); !strings.Contains(out, "Successfully fsck'd") {
-		t.Errorf("whole: %s", out)
-	}
-	file := filepath.Join(dir, "tile", "entries", "003")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data[100] ^= 1
-	if err := os.WriteFile(file, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out := fsck(); strings.Contains(out, "Successfully fsck'd") {
-		t.Errorf("changed: %s", out)
 	}
 }

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,7 +25,7 @@ var erasable = []string{"sql", "runs", "facts", "purpose", "reason", "problem", 
 
 // eraseBatch is how many entries lose their texts in one transaction, so that
 // nobody waits long behind it.
-const eraseBatch = 1000
+const eraseBatch = 250
 
 // Erase erases texts and records that it did, in the same transactions. It
 // returns how many texts are gone. Pages that held them are overwritten, in the
@@ -48,9 +47,15 @@ func (l *Log) Erase(ctx context.Context, e Erasure) (erased int64, err error) {
 		}
 	}
 	for from := int64(0); from >= 0; {
+		// Readers look for what is to go, however long that takes. The writer
+		// only has to take it away.
+		var found []int64
+		if found, from, err = l.withTexts(ctx, where, args, from); err != nil {
+			return erased, fmt.Errorf("erasing: %w", err)
+		}
 		var n int64
-		err = l.Update(ctx, func(tx *Tx) error {
-			n, from, err = tx.eraseSome(e, from, where, args)
+		err = l.Update(ctx, func(tx *Tx) (err error) {
+			n, err = tx.eraseSome(e, found)
 			return err
 		})
 		if err != nil {
@@ -58,67 +63,70 @@ func (l *Log) Erase(ctx context.Context, e Erasure) (erased int64, err error) {
 		}
 		erased += n
 	}
-	return erased, nil
+	return erased, l.flush()
 }
 
-// eraseSome erases the texts of one batch, from an entry on. It returns how many
-// are gone and where to go on, -1 at the end.
-func (tx *Tx) eraseSome(e Erasure, from int64, where string, args []any) (gone, next int64, err error) {
-	found, err := tx.entriesWithTexts(`SELECT idx, texts FROM entries`+where+` AND idx >= ? AND length(texts) > 0 ORDER BY idx LIMIT ?`, append(slices.Clone(args), from, eraseBatch)...)
+// withTexts finds the next entries that have texts, and where to go on, -1 at
+// the end.
+func (l *Log) withTexts(ctx context.Context, where string, args []any, from int64) (found []int64, next int64, err error) {
+	rows, err := l.db.QueryContext(ctx, `SELECT idx FROM entries`+where+` AND idx >= ? AND length(texts) > 0 ORDER BY idx LIMIT ?`, append(slices.Clone(args), from, eraseBatch)...)
 	if err != nil {
-		return 0, 0, err
+		return nil, 0, err
 	}
-	var first, last int64
-	for _, f := range found {
-		kept := slices.DeleteFunc(slices.Clone(f.texts), func(t text) bool { return slices.Contains(e.Texts, t.name) })
-		if len(kept) == len(f.texts) {
-			continue
+	defer rows.Close()
+	for rows.Next() {
+		var index int64
+		if err := rows.Scan(&index); err != nil {
+			return nil, 0, err
 		}
-		if _, err := tx.Exec(`UPDATE entries SET texts = ? WHERE idx = ?`, encodeTexts(kept), f.index); err != nil {
-			return 0, 0, err
-		}
-		if gone == 0 {
-			first = f.index
-		}
-		gone, last = gone+int64(len(f.texts)-len(kept)), f.index
+		found = append(found, index)
 	}
 	next = -1
 	if len(found) == eraseBatch {
-		next = found[len(found)-1].index + 1
+		next = found[len(found)-1] + 1
+	}
+	return found, next, rows.Err()
+}
+
+// eraseSome erases the texts of a batch and returns how many are gone.
+func (tx *Tx) eraseSome(e Erasure, indexes []int64) (gone int64, err error) {
+	var first, last int64
+	for _, index := range indexes {
+		var raw []byte
+		if err := tx.QueryRow(`SELECT texts FROM entries WHERE idx = ?`, index).Scan(&raw); err != nil {
+			return 0, err
+		}
+		texts, err := decodeTexts(raw)
+		if err != nil {
+			return 0, fmt.Errorf("entry %d: %w", index, err)
+		}
+		kept := slices.DeleteFunc(slices.Clone(texts), func(t text) bool { return slices.Contains(e.Texts, t.name) })
+		if len(kept) == len(texts) {
+			continue
+		}
+		if _, err := tx.Exec(`UPDATE entries SET texts = ? WHERE idx = ?`, encodeTexts(kept), index); err != nil {
+			return 0, err
+		}
+		if gone == 0 {
+			first = index
+		}
+		gone, last = gone+int64(len(texts)-len(kept)), index
 	}
 	if gone == 0 {
-		return 0, next, nil
+		return 0, nil
 	}
-	tx.flush = true
 	_, err = tx.Append(Event{Kind: KindErased, Caller: e.By, Count: gone, From: &first, To: &last, Codes: e.Texts, Reason: e.Reason})
-	return gone, next, err
+	return gone, err
 }
 
-// indexedTexts are an entry's texts.
-type indexedTexts struct {
-	index int64
-	texts []text
-}
-
-func (tx *Tx) entriesWithTexts(query string, args ...any) ([]indexedTexts, error) {
-	rows, err := tx.Query(query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var found []indexedTexts
-	for rows.Next() {
-		var f indexedTexts
-		var raw sql.RawBytes
-		if err := rows.Scan(&f.index, &raw); err != nil {
-			return nil, err
-		}
-		if f.texts, err = decodeTexts(raw); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", f.index, err)
-		}
-		found = append(found, f)
-	}
-	return found, rows.Err()
+// flush overwrites the write-ahead log, which still holds what was erased. A
+// reader that is in the way is not waited for, since everybody would wait with
+// it: then the next flush does it, or the last close.
+func (l *Log) flush() error {
+	return l.do(&job{last: true, fn: func(tx *Tx) error {
+		tx.flush = true
+		return nil
+	}})
 }
 
 // Retention says how long texts stay. Zero keeps them.
@@ -130,6 +138,9 @@ type Retention struct {
 // Retain erases what is older than retention lets it be. Where it has been
 // before it does not look again: how far it has come stands in table meta.
 func (l *Log) Retain(ctx context.Context, r Retention) error {
+	if err := l.flush(); err != nil { // what a reader was in the way of
+		return fmt.Errorf("erasing: %w", err)
+	}
 	now := l.options.Now()
 	for _, part := range []struct {
 		mark  string

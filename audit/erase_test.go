@@ -124,6 +124,48 @@ func TestErase(t *testing.T) {
 }
 
 // TestNoRowsKey: rows are never stored in the clear.
+// TestEraseBesideReader: nobody waits for a reader that is in the way of
+// overwriting the write-ahead log, and once it is gone that is done.
+func TestEraseBesideReader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openTest(t, path, Options{})
+	const secret = "a word that has to go"
+	if _, err := l.Append(t.Context(), Event{Kind: KindDecision, SQL: secret, Caller: &Caller{Subject: "ada"}}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := r.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := tx.QueryRow(`SELECT count(*) FROM entries`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if n, err := l.Erase(t.Context(), Erasure{Filter: Filter{Subject: "ada"}, Reason: "x"}); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	if took := time.Since(start); took > 5*time.Second { // it would have waited for ten
+		t.Errorf("the log waited %s for a reader", took)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if err := l.Retain(t.Context(), Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{path, path + "-wal"} {
+		if strings.Contains(readText(t, file), secret) {
+			t.Errorf("%s still holds what was erased", filepath.Base(file))
+		}
+	}
+}
+
 func TestNoRowsKey(t *testing.T) {
 	l := openTest(t, filepath.Join(t.TempDir(), "audit.db"), Options{})
 	if _, err := l.Append(t.Context(), Event{Kind: KindOutcome, Answer: "[1]"}); !errors.Is(err, ErrNoRowsKey) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -126,6 +127,44 @@ func TestLarge(t *testing.T) {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	t.Logf("verified in %s: %.0f entries/s", time.Since(start).Round(time.Second), float64(report.Entries)/time.Since(start).Seconds())
+	for _, export := range []struct {
+		name string
+		run  func(context.Context, io.Writer, Filter) error
+	}{{"jsonl", r.ExportJSONL}, {"csv", r.ExportCSV}, {"ocsf", r.ExportOCSF}} {
+		start = time.Now()
+		if err := export.run(t.Context(), io.Discard, Filter{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("exported as %s in %s: %.0f entries/s", export.name, time.Since(start).Round(time.Second), float64(report.Entries)/time.Since(start).Seconds())
+	}
+
+	// Retention takes the older tenth, while others go on writing.
+	old, err := r.Entry(t.Context(), int64(made/10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	retained := make(chan error, 1)
+	start = time.Now()
+	go func() { retained <- l.Retain(context.Background(), Retention{Texts: time.Since(old.Event.Time)}) }()
+	var waits []time.Duration
+	for done := false; !done; {
+		select {
+		case err := <-retained:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		default:
+			at := time.Now()
+			if _, err := l.Append(context.Background(), Event{Kind: KindDecision, Session: "after", Caller: &Caller{Subject: "user1"}}); err != nil {
+				t.Fatal(err)
+			}
+			waits = append(waits, time.Since(at))
+		}
+	}
+	slices.Sort(waits)
+	t.Logf("retention of a tenth in %s; appends meanwhile: %d, p50 %s, p99 %s, longest %s", time.Since(start).Round(time.Second), len(waits),
+		waits[len(waits)/2].Round(time.Microsecond), waits[len(waits)*99/100].Round(time.Microsecond), waits[len(waits)-1].Round(time.Millisecond))
 }
 
 // count counts entries and stops at the first error.

@@ -143,10 +143,13 @@ func Open(path string, options Options) (opened *Log, err error) {
 	return l, nil
 }
 
+// busyTimeout is how long SQLite waits for a lock, in milliseconds.
+const busyTimeout = "10000"
+
 // openDB opens the file as the package comment promises.
 func openDB(path, mode string) (*sql.DB, error) {
 	q := url.Values{"mode": {mode}, "_txlock": {"immediate"}}
-	q.Add("_pragma", "busy_timeout(10000)")
+	q.Add("_pragma", "busy_timeout("+busyTimeout+")")
 	if mode != "ro" {
 		q.Add("_pragma", "journal_mode(WAL)")
 		q.Add("_pragma", "synchronous(FULL)")
@@ -481,8 +484,7 @@ func (l *Log) commit(batch []*job) error {
 	}
 	l.hashes.settle()
 	if tx.flush {
-		// Readers may be in the way; then the next flush, or the last close, does it.
-		if _, err := l.conn.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+		if _, err := l.conn.ExecContext(ctx, `PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = `+busyTimeout); err != nil {
 			return err
 		}
 	}

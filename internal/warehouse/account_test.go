@@ -22,10 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// The driver starts one for the process, with the first session that
-		// checks certificates, and never ends it.
-		goleak.IgnoreAnyFunction("github.com/snowflakedb/gosnowflake.(*crlCacheCleanerType).startPeriodicCacheCleanup.func1"))
+	goleak.VerifyTestMain(m)
 }
 
 // testKey is made once: it is the slowest part of a test.

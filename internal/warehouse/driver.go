@@ -17,7 +17,10 @@ import (
 
 // A connector makes sessions. It stands in for the driver's own, which shares
 // one map of session parameters between all of them.
-type connector struct{ config sf.Config }
+type connector struct {
+	config sf.Config
+	guard  *guard
+}
 
 // newConnector fixes everything about sessions that the configuration does not
 // say.
@@ -38,13 +41,8 @@ func newConnector(c Config) connector {
 	for name, value := range params {
 		pointers[name] = &value
 	}
-	// Certificates are checked against revocation lists rather than by asking
-	// responders in the clear. On loopback there are none.
-	revocation := sf.CertRevocationCheckAdvisory
-	if c.Protocol == "http" {
-		revocation = sf.CertRevocationCheckDisabled
-	}
-	return connector{sf.Config{
+	guard := newGuard(c.Protocol)
+	return connector{guard: guard, config: sf.Config{
 		Account:       c.Account,
 		User:          c.User,
 		Authenticator: sf.AuthTypeJwt,
@@ -70,9 +68,11 @@ func newConnector(c Config) connector {
 		RequestTimeout: 2 * time.Minute,
 		MaxRetryCount:  3,
 
+		// The guard checks certificates; the driver would not, beside a
+		// transport that is not its own.
+		Transporter:             guard,
 		DisableOCSPChecks:       true,
-		CertRevocationCheckMode: revocation,
-		CrlOnDiskCacheDisabled:  true,
+		CertRevocationCheckMode: sf.CertRevocationCheckDisabled,
 	}}
 }
 

@@ -13,7 +13,7 @@
 //
 //   - It carries out PUT and GET on the client's disk, as the server's reply
 //     tells it to. Statements that the driver would take for one are refused
-//     before it sees them; replies to others it does not examine for commands.
+//     before it sees them, and replies that tell it to become errors.
 //   - A session's state (role, parameters, variables, temporary tables, an open
 //     transaction) is there for the next borrower. Sessions that ran anything
 //     but a query or plain DML are closed, not reused.
@@ -122,6 +122,7 @@ func (c *Config) check() error {
 // for use by several goroutines.
 type Warehouse struct {
 	config Config
+	guard  *guard
 	db     *sql.DB
 	// work is what still runs in the driver although its caller has left.
 	work sync.WaitGroup
@@ -137,7 +138,8 @@ func Open(ctx context.Context, c Config) (*Warehouse, error) {
 	if err := quieten(); err != nil {
 		return nil, fmt.Errorf("opening warehouse: %w", err)
 	}
-	w := &Warehouse{config: c, db: sql.OpenDB(newConnector(c))}
+	connector := newConnector(c)
+	w := &Warehouse{config: c, guard: connector.guard, db: sql.OpenDB(connector)}
 	w.db.SetMaxOpenConns(c.Sessions)
 	w.db.SetMaxIdleConns(c.Sessions)
 	// A session's master token lives four hours, and a day-old session knows
@@ -161,7 +163,9 @@ func Open(ctx context.Context, c Config) (*Warehouse, error) {
 // take as long as the driver's own timeouts.
 func (w *Warehouse) Close() error {
 	w.work.Wait()
-	if err := w.db.Close(); err != nil {
+	err := w.db.Close()
+	w.guard.close()
+	if err != nil {
 		return fmt.Errorf("closing warehouse: %w", err)
 	}
 	return nil
@@ -195,7 +199,7 @@ func (w *Warehouse) Run(ctx context.Context, r audit.Receipt, s Statement) (*Row
 	if s.Timeout > 0 {
 		timeout = min(timeout, s.Timeout)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(withTimeout(ctx, timeout), timeout)
 	rows, err := w.send(ctx, r.Tag(), s.SQL)
 	var failed *Error
 	if errors.As(err, &failed) && failed.neverRan() {

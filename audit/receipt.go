@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -107,4 +108,9 @@ func ParseTag(text string) (t Tag, ok bool) {
 // Tag is the QUERY_TAG of the statement that this entry let run.
 func (r *Reader) Tag(e *Entry) string {
 	return Tag{r.Origin(), e.Index, e.Leaf}.String()
+}
+
+// RecordOwn records a statement of the gateway's own, which no caller asked for.
+func (l *Log) RecordOwn(ctx context.Context, sql string) (Receipt, error) {
+	return l.Append(ctx, Event{Kind: KindCatalogRead, Runs: sql})
 }

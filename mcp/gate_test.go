@@ -95,9 +95,9 @@ func newWorld(t *testing.T, configure func(*Config, *tools.Config)) *world {
 	t.Cleanup(func() { w.log.Close() })
 	w.approvals, err = approvals.Open(ctx, w.log, time.Now)
 	must(err)
-	wh, err := warehouse.Open(ctx, warehouse.Config{
-		Account: "TEST", User: "GATE", PrivateKey: key, Role: "GATE_ROLE", Warehouse: "COMPUTE",
-		Database: "RETAIL", Schema: "PUBLIC", Protocol: "http", Host: host, Port: port, Sessions: 4,
+	wh, err := warehouse.Open(warehouse.Config{
+		Account: "TEST", Login: warehouse.Login{User: "GATE", PrivateKey: key, Role: "GATE_ROLE", Warehouse: "COMPUTE", Database: "RETAIL", Schema: "PUBLIC"},
+		Protocol: "http", Host: host, Port: port, Sessions: 4, Record: w.log.RecordOwn,
 	})
 	must(err)
 	t.Cleanup(func() { wh.Close() })

@@ -112,10 +112,10 @@ func (w *world) open(t testing.TB, addr string, p *policy.Policy) {
 	w.approvals, err = approvals.Open(ctx, w.log, time.Now)
 	must(err)
 	w.dsn = warehouse.Config{
-		Account: "TEST", User: "GATE", PrivateKey: testKey(), Role: "GATE_ROLE", Warehouse: "COMPUTE",
-		Database: "RETAIL", Schema: "PUBLIC", Protocol: "http", Host: host, Port: port,
+		Account: "TEST", Login: warehouse.Login{User: "GATE", PrivateKey: testKey(), Role: "GATE_ROLE", Warehouse: "COMPUTE", Database: "RETAIL", Schema: "PUBLIC"},
+		Protocol: "http", Host: host, Port: port, Record: w.log.RecordOwn,
 	}
-	w.warehouse, err = warehouse.Open(ctx, w.dsn)
+	w.warehouse, err = warehouse.Open(w.dsn)
 	must(err)
 	t.Cleanup(func() { w.warehouse.Close() })
 	w.config = tools.Config{

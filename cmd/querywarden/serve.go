@@ -84,8 +84,8 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if err != nil {
 		return nil, err
 	}
-	if g.warehouse, err = warehouse.Open(ctx, warehouseConfig); err != nil {
-		return nil, hint(err, "the warehouse section of the configuration names what the gateway logs in with")
+	if g.warehouse, err = warehouse.Open(warehouseConfig); err != nil {
+		return nil, err
 	}
 	maskKey, err := secretFile(filepath.Join(c.path(c.Data), "mask.key"))
 	if err != nil {
@@ -106,8 +106,11 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		Spool:        c.path(c.Data),
 		Logger:       logger,
 	})
+	if err == nil {
+		err = g.warehouse.Try(ctx)
+	}
 	if err != nil {
-		return nil, err
+		return nil, warehouseHint(err)
 	}
 	resource, err := url.Parse(c.Resource)
 	if err != nil {
@@ -144,6 +147,15 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		Logger:               logger,
 	})
 	return g, err
+}
+
+// warehouseHint says what to do about a login that does not work.
+func warehouseHint(err error) error {
+	var failed *warehouse.Error
+	if errors.As(err, &failed) && (failed.Class == warehouse.Auth || failed.Class == warehouse.Unavailable || failed.Class == warehouse.Timeout) {
+		return hint(err, "the warehouse section of the configuration names what the gateway logs in with")
+	}
+	return err
 }
 
 // close stops everything that openGateway started, last first.
@@ -190,8 +202,8 @@ func (g *gateway) warehouseConfig(ctx context.Context) (warehouse.Config, error)
 			return warehouse.Config{}, err
 		}
 		return warehouse.Config{
-			Account: c.Account, Host: c.Host, User: c.User, PrivateKey: key,
-			Role: c.Role, Warehouse: c.Warehouse, Database: c.Database, Schema: c.Schema,
+			Account: c.Account, Host: c.Host, Record: g.log.RecordOwn,
+			Login: warehouse.Login{User: c.User, PrivateKey: key, Role: c.Role, Warehouse: c.Warehouse, Database: c.Database, Schema: c.Schema},
 		}, nil
 	}
 	var err error
@@ -218,9 +230,11 @@ func (g *gateway) warehouseConfig(ctx context.Context) (warehouse.Config, error)
 		return warehouse.Config{}, fmt.Errorf("starting the embedded warehouse: %w", err)
 	}
 	return warehouse.Config{
-		Account: emulatorAccount, Protocol: "http", Host: host, Port: n, User: emulatorUser, PrivateKey: key,
-		Role: emulatorRole, Warehouse: emulatorWarehouse,
-		Database: or(c.Database, emulatorDatabase), Schema: or(c.Schema, emulatorSchema),
+		Account: emulatorAccount, Protocol: "http", Host: host, Port: n, Record: g.log.RecordOwn,
+		Login: warehouse.Login{
+			User: emulatorUser, PrivateKey: key, Role: emulatorRole, Warehouse: emulatorWarehouse,
+			Database: or(c.Database, emulatorDatabase), Schema: or(c.Schema, emulatorSchema),
+		},
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -71,8 +72,8 @@ func at(t testing.TB, addr string) Config {
 		t.Fatal(err)
 	}
 	return Config{
-		Account: "EMULATOR", User: "GATE", PrivateKey: testKey(), Protocol: "http", Host: host, Port: n,
-		Role: "ANALYST", Warehouse: "COMPUTE", Database: "RETAIL", Schema: "PUBLIC",
+		Account: "EMULATOR", Protocol: "http", Host: host, Port: n, Record: openLog(t).RecordOwn,
+		Login:        Login{User: "GATE", PrivateKey: testKey(), Role: "ANALYST", Warehouse: "COMPUTE", Database: "RETAIL", Schema: "PUBLIC"},
 		LoginTimeout: 5 * time.Second, CancelTimeout: time.Second,
 	}
 }
@@ -80,7 +81,10 @@ func at(t testing.TB, addr string) Config {
 // connect opens a warehouse that is closed after the test.
 func connect(t testing.TB, c Config) *Warehouse {
 	t.Helper()
-	w, err := Open(t.Context(), c)
+	w, err := Open(c)
+	if err == nil {
+		err = w.Try(t.Context())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +106,10 @@ type account struct {
 	paths    map[string]int
 	logins   []map[string]any // SESSION_PARAMETERS
 	requests []request
-	answer   func(w http.ResponseWriter, r *http.Request, q request)
+	// statements counts them without what sessions begin with.
+	statements int
+	change     func(data map[string]any) // of what sessions begin with
+	answer     func(w http.ResponseWriter, r *http.Request, q request)
 }
 
 // A request is the body of a query-request.
@@ -120,6 +127,25 @@ func newAccount(tb testing.TB) *account {
 }
 
 func (a *account) addr() string { return a.server.Listener.Addr().String() }
+
+// session answers what sessions begin with, as the configuration of [at] has it.
+func (a *account) session() map[string]any {
+	data := table(1)
+	var types []any
+	cells := []string{"GATE", "ANALYST", "COMPUTE", "RETAIL", "PUBLIC", `{"roles":"","value":""}`}
+	for range cells {
+		types = append(types, map[string]any{"name": "A", "type": "text", "length": 16777216, "nullable": true})
+	}
+	data["rowtype"], data["rowset"], data["total"] = types, [][]string{cells}, 1
+	return data
+}
+
+// ran returns how many statements were sent, without what sessions begin with.
+func (a *account) ran() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.statements
+}
 
 // seen returns how often a path was asked for.
 func (a *account) seen(path string) int {
@@ -157,8 +183,17 @@ func (a *account) serve(w http.ResponseWriter, r *http.Request) {
 		if err := json.Unmarshal(body, &q); err != nil {
 			a.tb.Error(err)
 		}
+		if strings.HasPrefix(q.SQL, "SELECT CURRENT_USER()") {
+			data := a.session()
+			if a.change != nil {
+				a.change(data)
+			}
+			reply(w, data)
+			return
+		}
 		a.mu.Lock()
 		a.requests = append(a.requests, q)
+		a.statements++
 		a.mu.Unlock()
 		answer(w, r, q)
 	case "/session", "/queries/v1/abort-request", "/telemetry/send", "/session/heartbeat":

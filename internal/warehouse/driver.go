@@ -13,18 +13,21 @@ import (
 	"time"
 
 	sf "github.com/snowflakedb/gosnowflake"
+
+	"querywarden/audit"
 )
 
 // A connector makes sessions. It stands in for the driver's own, which shares
 // one map of session parameters between all of them.
 type connector struct {
 	config sf.Config
-	guard  *guard
+	login  Login
+	record func(ctx context.Context, sql string) (audit.Receipt, error)
 }
 
 // newConnector fixes everything about sessions that the configuration does not
 // say.
-func newConnector(c Config) connector {
+func newConnector(c Config, l Login, g *guard) connector {
 	params := map[string]string{
 		// docs.snowflake.com/en/sql-reference/parameters
 		"MULTI_STATEMENT_COUNT":               "1",
@@ -41,20 +44,17 @@ func newConnector(c Config) connector {
 	for name, value := range params {
 		pointers[name] = &value
 	}
-	guard := newGuard(c.Protocol)
-	return connector{guard: guard, config: sf.Config{
-		Account:       c.Account,
-		User:          c.User,
-		Authenticator: sf.AuthTypeJwt,
-		PrivateKey:    c.PrivateKey,
-		Role:          c.Role,
-		Warehouse:     c.Warehouse,
-		Database:      c.Database,
-		Schema:        c.Schema,
-		Protocol:      c.Protocol,
-		Host:          c.Host,
-		Port:          c.Port,
-		Params:        pointers,
+	return connector{login: l, record: c.Record, config: sf.Config{
+		Account:   c.Account,
+		User:      l.User,
+		Role:      l.Role,
+		Warehouse: l.Warehouse,
+		Database:  l.Database,
+		Schema:    l.Schema,
+		Protocol:  c.Protocol,
+		Host:      c.Host,
+		Port:      c.Port,
+		Params:    pointers,
 
 		Application:               "querywarden",
 		ValidateDefaultParameters: sf.ConfigBoolTrue,
@@ -70,13 +70,13 @@ func newConnector(c Config) connector {
 
 		// The guard checks certificates; the driver would not, beside a
 		// transport that is not its own.
-		Transporter:             guard,
+		Transporter:             g,
 		DisableOCSPChecks:       true,
 		CertRevocationCheckMode: sf.CertRevocationCheckDisabled,
 	}}
 }
 
-// Connect logs in.
+// Connect logs in, and makes sure of what the session is.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	config := c.config
 	config.Params = make(map[string]*string, len(c.config.Params))
@@ -84,7 +84,19 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 		own := *value
 		config.Params[name] = &own
 	}
-	return sf.NewConnector(sf.SnowflakeDriver{}, config).Connect(ctx)
+	if err := c.login.authenticate(ctx, &config); err != nil {
+		return nil, &Error{Class: Auth, Message: err.Error()}
+	}
+	conn, err := sf.NewConnector(sf.SnowflakeDriver{}, config).Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.probed(ctx, conn); err != nil {
+		// The error of a session that is refused is why it is refused.
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // Driver returns the driver, which database/sql asks for.

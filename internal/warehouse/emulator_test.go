@@ -155,7 +155,7 @@ func TestWrongKey(t *testing.T) {
 	w := emulate(t, nil)
 	c := w.config
 	c.User = "SOMEBODY"
-	_, err := Open(t.Context(), c)
+	err := opens(t, c)
 	if failed := failure(t, err); failed.Class != Auth || failed.Code != 390144 {
 		t.Errorf("%v", err)
 	}

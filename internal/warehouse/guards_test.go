@@ -45,7 +45,7 @@ func TestNoReceiptNoQuery(t *testing.T) {
 	if _, err := w.Run(t.Context(), record(t, log, "SELECT 1"), Statement{SQL: "SELECT 2"}); !errors.Is(err, audit.ErrNotAuthorized) {
 		t.Errorf("with another statement's receipt: %v", err)
 	}
-	if n := a.seen("/queries/v1/query-request"); n != 0 {
+	if n := a.ran(); n != 0 {
 		t.Fatalf("%d statements were sent", n)
 	}
 	receipt := record(t, log, "SELECT 1")
@@ -57,7 +57,7 @@ func TestNoReceiptNoQuery(t *testing.T) {
 	if _, err := w.Run(t.Context(), receipt, Statement{SQL: "SELECT 1"}); !errors.Is(err, audit.ErrSpent) {
 		t.Errorf("with a spent receipt: %v", err)
 	}
-	if n := a.seen("/queries/v1/query-request"); n != 1 {
+	if n := a.ran(); n != 1 {
 		t.Errorf("%d statements were sent, want 1", n)
 	}
 	if got := a.requests[0].Parameters["QUERY_TAG"]; got != receipt.Tag() || got == "" {
@@ -95,7 +95,7 @@ func TestFilesStayWhereTheyAre(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if n := a.seen("/queries/v1/query-request"); n != 0 {
+	if n := a.ran(); n != 0 {
 		t.Errorf("%d of them were sent", n)
 	}
 	// What only looks like it is sent, and the reply's command refused.
@@ -277,7 +277,7 @@ func TestDeadSessions(t *testing.T) {
 		if failed := failure(t, err); failed.Class != Auth || failed.Code != 390111 {
 			t.Errorf("%v", err)
 		}
-		if n := a.seen("/queries/v1/query-request"); n != 2 {
+		if n := a.ran(); n != 2 {
 			t.Errorf("sent %d times, want 2", n)
 		}
 	})
@@ -291,7 +291,7 @@ func TestDeadSessions(t *testing.T) {
 		if failed := failure(t, err); failed.QueryID != "01-ran" {
 			t.Errorf("%v", err)
 		}
-		if n := a.seen("/queries/v1/query-request"); n != 1 {
+		if n := a.ran(); n != 1 {
 			t.Errorf("a statement that may have run was sent %d times", n)
 		}
 	})
@@ -374,12 +374,21 @@ func TestSessionsAreNotReused(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	good := Config{Account: "A", User: "U", PrivateKey: testKey(), Database: "D"}
+	good := Config{Account: "A", Login: Login{User: "U", PrivateKey: testKey(), Database: "D"}, Record: openLog(t).RecordOwn}
 	for name, change := range map[string]func(*Config){
 		"no account":             func(c *Config) { c.Account = "" },
 		"no user":                func(c *Config) { c.User = "" },
 		"no key":                 func(c *Config) { c.PrivateKey = nil },
 		"no database":            func(c *Config) { c.Database = "" },
+		"no record":              func(c *Config) { c.Record = nil },
+		"a key and a secret":     func(c *Config) { c.Secret = func(context.Context) (string, error) { return "x", nil } },
+		"no token":               func(c *Config) { c.Authentication, c.PrivateKey = AccessToken, nil },
+		"no OAuth token":         func(c *Config) { c.Authentication, c.PrivateKey = OAuth, nil },
+		"no client":              func(c *Config) { c.Authentication, c.PrivateKey = OAuthClient, nil },
+		"no provider":            func(c *Config) { c.Authentication, c.PrivateKey = Workload, nil },
+		"no way to log in":       func(c *Config) { c.Authentication = 99 },
+		"another without a key":  func(c *Config) { c.Others = map[string]Login{"x": {User: "U"}} },
+		"another without a name": func(c *Config) { c.Others = map[string]Login{"": c.Login} },
 		"unknown protocol":       func(c *Config) { c.Protocol = "ftp" },
 		"in the clear":           func(c *Config) { c.Protocol, c.Host = "http", "192.0.2.1" },
 		"in the clear, no host":  func(c *Config) { c.Protocol = "http" },
@@ -388,7 +397,7 @@ func TestOpenRefuses(t *testing.T) {
 		c := good
 		change(&c)
 		started := time.Now()
-		if w, err := Open(t.Context(), c); err == nil {
+		if w, err := Open(c); err == nil {
 			t.Errorf("%s: opened", name)
 			w.Close()
 		}
@@ -398,7 +407,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	t.Run("a log to a file", func(t *testing.T) {
 		t.Setenv("SF_CLIENT_CONFIG_FILE", "/somewhere.json")
-		if _, err := Open(t.Context(), good); err == nil || !strings.Contains(err.Error(), "SF_CLIENT_CONFIG_FILE") {
+		if _, err := Open(good); err == nil || !strings.Contains(err.Error(), "SF_CLIENT_CONFIG_FILE") {
 			t.Errorf("opened although the driver would log to a file: %v", err)
 		}
 	})
@@ -408,7 +417,7 @@ func TestOpenRefuses(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(home, "sf_client_config.json"), []byte(`{"common":{"log_level":"TRACE"}}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(t.Context(), good); err == nil || !strings.Contains(err.Error(), "sf_client_config.json") {
+		if _, err := Open(good); err == nil || !strings.Contains(err.Error(), "sf_client_config.json") {
 			t.Errorf("opened although the driver would log to a file: %v", err)
 		}
 	})
@@ -423,7 +432,7 @@ func TestCertificateIsChecked(t *testing.T) {
 	defer server.Close()
 	c := at(t, server.Listener.Addr().String())
 	c.Protocol, c.LoginTimeout = "https", time.Second
-	connector := newConnector(c)
+	connector := newConnector(c, c.Login, newGuard(c.Protocol))
 	connector.config.MaxRetryCount = 1
 	_, err := connector.Connect(t.Context())
 	var unknown x509.UnknownAuthorityError
@@ -437,7 +446,12 @@ func TestUnreachable(t *testing.T) {
 	c := at(t, "127.0.0.1:1")
 	c.LoginTimeout = time.Second
 	started := time.Now()
-	_, err := Open(t.Context(), c)
+	w, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.Try(t.Context())
+	w.Close()
 	if failed := failure(t, err); failed.Class != Timeout && failed.Class != Unavailable {
 		t.Errorf("class %s: %v", failed.Class, err)
 	}

@@ -51,7 +51,7 @@ func TestRepliesThatMoveFiles(t *testing.T) {
 			if failed := failure(t, err); failed.Class != Internal || !strings.Contains(failed.Message, "move files") {
 				t.Errorf("%v", err)
 			}
-			if n := a.seen("/queries/v1/query-request"); n != 1 {
+			if n := a.ran(); n != 1 {
 				t.Errorf("the statement was sent %d times", n)
 			}
 		})

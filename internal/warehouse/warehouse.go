@@ -43,13 +43,15 @@
 package warehouse
 
 import (
+	"cmp"
 	"context"
-	"crypto/rsa"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,19 +60,18 @@ import (
 	"querywarden/audit"
 )
 
-// Config says how to log in, and as whom. Account, User, PrivateKey and
-// Database are required.
+// Config says how to log in, and as whom. Account, Record and a whole Login are
+// required.
 type Config struct {
-	Account    string
-	User       string
-	PrivateKey *rsa.PrivateKey // of the user's key pair, see docs.snowflake.com/en/user-guide/key-pair-auth
-
-	// Role, Warehouse, Database and Schema are where every session stands. A
-	// login that cannot stand there fails.
-	Role      string
-	Warehouse string
-	Database  string
-	Schema    string
+	Account string
+	Login
+	// Others are further logins by a name of the configuration's, for
+	// statements that ask for them; see [Statement.Login]. Where one says no
+	// warehouse, database or schema, the first one's count.
+	Others map[string]Login
+	// Record records a statement of the gateway's own, the first one of each
+	// session, and gives the receipt that lets it run.
+	Record func(ctx context.Context, sql string) (audit.Receipt, error)
 
 	// Protocol, Host and Port override the account's own address
 	// (https, from the account's name, 443). "http" is for loopback alone.
@@ -93,13 +94,23 @@ type Config struct {
 
 func (c *Config) check() error {
 	switch {
-	case c.Account == "" || c.User == "" || c.PrivateKey == nil:
-		return errors.New("account, user and private key are needed")
-	case c.Database == "":
-		return errors.New("a database is needed: the catalog is read from its information schema")
+	case c.Account == "" || c.Record == nil:
+		return errors.New("an account, and a way to record what sessions begin with, are needed")
 	case c.Protocol != "" && c.Protocol != "https" && c.Protocol != "http":
 		return fmt.Errorf("protocol %q is neither https nor http", c.Protocol)
 	}
+	if err := c.Login.check(); err != nil {
+		return err
+	}
+	others := make(map[string]Login, len(c.Others))
+	for name, l := range c.Others {
+		l.Warehouse, l.Database, l.Schema = cmp.Or(l.Warehouse, c.Warehouse), cmp.Or(l.Database, c.Database), cmp.Or(l.Schema, c.Schema)
+		if err := l.check(); err != nil || name == "" {
+			return fmt.Errorf("the login %q: %w", name, cmp.Or(err, errors.New("it has no name")))
+		}
+		others[name] = l
+	}
+	c.Others = others
 	if ip := net.ParseIP(c.Host); c.Protocol == "http" && c.Host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("%q is not a loopback address: sessions must not cross a network in the clear", c.Host)
 	}
@@ -118,44 +129,65 @@ func (c *Config) check() error {
 	return nil
 }
 
-// A Warehouse is a Snowflake account, seen as one user in one role. It is safe
-// for use by several goroutines.
+// A Warehouse is a Snowflake account, seen as one user in one role, or as a few.
+// It is safe for use by several goroutines.
 type Warehouse struct {
 	config Config
 	guard  *guard
-	db     *sql.DB
+	// pools are the sessions of each login, by its name; the first login's is
+	// empty.
+	pools map[string]*sql.DB
 	// work is what still runs in the driver although its caller has left.
 	work sync.WaitGroup
 }
 
-// Open logs in once, to learn early whether that works. It sets environment
-// variables and the logger of the driver, which are the process's: call it
-// before anything else uses the driver.
-func Open(ctx context.Context, c Config) (*Warehouse, error) {
+// Open makes a warehouse. It does not log in before there is something to run;
+// [Warehouse.Try] does. It sets environment variables and the logger of the
+// driver, which are the process's: call it before anything else uses the driver.
+func Open(c Config) (*Warehouse, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("opening warehouse: %w", err)
 	}
 	if err := quieten(); err != nil {
 		return nil, fmt.Errorf("opening warehouse: %w", err)
 	}
-	connector := newConnector(c)
-	w := &Warehouse{config: c, guard: connector.guard, db: sql.OpenDB(connector)}
-	w.db.SetMaxOpenConns(c.Sessions)
-	w.db.SetMaxIdleConns(c.Sessions)
-	// A session's master token lives four hours, and a day-old session knows
-	// nothing of a role that was revoked.
-	w.db.SetConnMaxLifetime(time.Hour)
-	w.db.SetConnMaxIdleTime(15 * time.Minute)
-	ctx, cancel := context.WithTimeout(ctx, c.LoginTimeout)
-	defer cancel()
-	conn, err := w.db.Conn(ctx)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening warehouse: %w", newError(ctx, err, "")), w.db.Close())
-	}
-	if err := conn.Close(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening warehouse: %w", err), w.db.Close())
+	w := &Warehouse{config: c, guard: newGuard(c.Protocol), pools: map[string]*sql.DB{}}
+	logins := maps.Clone(c.Others)
+	logins[""] = c.Login
+	for name, l := range logins {
+		db := sql.OpenDB(newConnector(c, l, w.guard))
+		db.SetMaxOpenConns(c.Sessions)
+		db.SetMaxIdleConns(c.Sessions)
+		// A session's master token lives four hours, and a day-old session
+		// knows nothing of a role that was revoked.
+		db.SetConnMaxLifetime(time.Hour)
+		db.SetConnMaxIdleTime(15 * time.Minute)
+		w.pools[name] = db
 	}
 	return w, nil
+}
+
+// Try logs in as each login, to learn early whether that works.
+func (w *Warehouse) Try(ctx context.Context) error {
+	for _, name := range slices.Sorted(maps.Keys(w.pools)) {
+		if err := w.tryLogin(ctx, w.pools[name]); err != nil {
+			if name != "" {
+				return fmt.Errorf("logging in as %s: %w", name, err)
+			}
+			return fmt.Errorf("logging in: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *Warehouse) tryLogin(ctx context.Context, db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, w.config.LoginTimeout)
+	defer cancel()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return newError(ctx, err, "")
+	}
+	return conn.Close()
 }
 
 // Close logs all sessions out. Rows that are still open must be closed first.
@@ -163,7 +195,11 @@ func Open(ctx context.Context, c Config) (*Warehouse, error) {
 // take as long as the driver's own timeouts.
 func (w *Warehouse) Close() error {
 	w.work.Wait()
-	err := w.db.Close()
+	var errs []error
+	for _, db := range w.pools {
+		errs = append(errs, db.Close())
+	}
+	err := errors.Join(errs...)
 	w.guard.close()
 	if err != nil {
 		return fmt.Errorf("closing warehouse: %w", err)
@@ -178,6 +214,9 @@ type Statement struct {
 	// Timeout bounds the statement and the reading of its rows. Zero, or more
 	// than [Config.StatementTimeout], means that one.
 	Timeout time.Duration
+	// Login is the name of the login whose session runs it; the first one if
+	// empty.
+	Login string
 }
 
 // Run spends the receipt and runs the statement, with the receipt's tag as its
@@ -195,15 +234,19 @@ func (w *Warehouse) Run(ctx context.Context, r audit.Receipt, s Statement) (*Row
 	if movesFiles(s.SQL) {
 		return nil, errMovesFiles
 	}
+	db := w.pools[s.Login]
+	if db == nil {
+		return nil, fmt.Errorf("running a statement: there is no login %q", s.Login)
+	}
 	timeout := w.config.StatementTimeout
 	if s.Timeout > 0 {
 		timeout = min(timeout, s.Timeout)
 	}
 	ctx, cancel := context.WithTimeout(withTimeout(ctx, timeout), timeout)
-	rows, err := w.send(ctx, r.Tag(), s.SQL)
+	rows, err := w.send(ctx, db, r.Tag(), s.SQL)
 	var failed *Error
 	if errors.As(err, &failed) && failed.neverRan() {
-		rows, err = w.send(ctx, r.Tag(), s.SQL)
+		rows, err = w.send(ctx, db, r.Tag(), s.SQL)
 	}
 	if err != nil {
 		cancel()
@@ -225,14 +268,14 @@ type answer struct {
 }
 
 // send runs a statement in a session of the pool.
-func (w *Warehouse) send(ctx context.Context, tag, text string) (*Rows, error) {
-	conn, err := w.db.Conn(ctx)
+func (w *Warehouse) send(ctx context.Context, db *sql.DB, tag, text string) (*Rows, error) {
+	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, newError(ctx, err, "")
 	}
 	done, left := make(chan answer), make(chan struct{})
 	w.work.Go(func() {
-		a := query(ctx, conn, tag, text)
+		a := inSession(ctx, conn, tag, text)
 		select {
 		case done <- a:
 		case <-left:
@@ -273,29 +316,36 @@ func (w *Warehouse) send(ctx context.Context, tag, text string) (*Rows, error) {
 	return rows, nil
 }
 
-// query is the one place where SQL enters the driver.
-func query(ctx context.Context, conn *sql.Conn, tag, text string) answer {
+// inSession runs a statement in a session of a pool.
+func inSession(ctx context.Context, conn *sql.Conn, tag, text string) answer {
 	var a answer
-	ids := make(chan string, 1)
-	ctx, err := sf.WithMultiStatement(sf.WithQueryIDChan(sf.WithQueryTag(ctx, tag), ids), 1)
-	if err != nil {
-		return answer{err: err}
-	}
 	raw := conn.Raw(func(session any) error {
-		// The driver's connection type has no name; this is the method of it
-		// that returns cells as the server sent them.
-		streamer, ok := session.(interface {
-			QueryArrowStream(context.Context, string, ...driver.NamedValue) (sf.ArrowStreamLoader, error)
-		})
-		if !ok {
-			return fmt.Errorf("the driver's %T has no QueryArrowStream", session)
-		}
-		a.loader, a.err = streamer.QueryArrowStream(ctx, text)
+		a = query(ctx, session, tag, text)
 		return nil
 	})
 	if a.err == nil {
 		a.err = raw
 	}
+	return a
+}
+
+// query is the one place where SQL enters the driver.
+func query(ctx context.Context, session any, tag, text string) answer {
+	// The driver's connection type has no name; this is the method of it that
+	// returns cells as the server sent them.
+	streamer, ok := session.(interface {
+		QueryArrowStream(context.Context, string, ...driver.NamedValue) (sf.ArrowStreamLoader, error)
+	})
+	if !ok {
+		return answer{err: fmt.Errorf("the driver's %T has no QueryArrowStream", session)}
+	}
+	ids := make(chan string, 1)
+	ctx, err := sf.WithMultiStatement(sf.WithQueryIDChan(sf.WithQueryTag(ctx, tag), ids), 1)
+	if err != nil {
+		return answer{err: err}
+	}
+	var a answer
+	a.loader, a.err = streamer.QueryArrowStream(ctx, text)
 	select {
 	case a.queryID = <-ids:
 	default: // there was no reply

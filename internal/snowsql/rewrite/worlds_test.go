@@ -264,7 +264,7 @@ func (g *grammar) expr(depth int) string {
 	case 5:
 		return pick(g, "upper", "length", "lower", "md5") + "(" + g.text() + ")"
 	case 6:
-		return "row_number() over (partition by " + g.column() + " order by " + g.column() + ")"
+		return "rank() over (partition by " + g.column() + " order by " + g.column() + ")"
 	case 7:
 		return g.cond(depth - 1)
 	case 8:
@@ -364,7 +364,7 @@ func (g *grammar) query(depth int) named {
 	b.WriteString("select " + g.maybe(10, "distinct ") + strings.Join(items, ", ") + " from " + from)
 	b.WriteString(g.maybe(40, " where "+g.cond(depth-1)))
 	b.WriteString(g.maybe(8, " group by all"))
-	b.WriteString(g.maybe(8, " qualify row_number() over (order by "+g.column()+") = 1"))
+	b.WriteString(g.maybe(8, " qualify rank() over (order by "+g.column()+") = 1"))
 	text := b.String()
 	switch {
 	case g.chance(10):

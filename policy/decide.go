@@ -121,7 +121,9 @@ func (p *Policy) Decide(c Caller, s Statement, _ time.Time) Decision {
 		if a.Via != nil {
 			named = *a.Via // what lies under a view is not the caller's to hear of
 		}
-		j.access(a.Class, a.Object, named)
+		if j.access(a.Class, a.Object, named) {
+			j.copied(a, named)
+		}
 		judged = judged || s.Accesses[i].Class == s.Class
 	}
 	if !judged {
@@ -191,7 +193,7 @@ func (p *Policy) sees(c *Caller, o Object) bool {
 
 // grants reports whether the rule's verdict may let the object be used.
 func (r *rule) grants(o Object) bool {
-	return r.everything || slices.ContainsFunc(r.on, func(p objectPattern) bool { return p.matches(o) })
+	return r.everything && o.Kind != ProcedureObject || slices.ContainsFunc(r.on, func(p objectPattern) bool { return p.matches(o) })
 }
 
 // covers reports whether the rule restricts the use of the object.
@@ -211,9 +213,9 @@ type judgement struct {
 	allowed []*rule
 }
 
-// access judges one access. Reasons speak of the object that the statement
-// names.
-func (j *judgement) access(c Class, o, named Object) {
+// access judges one access and reports whether it may be, perhaps after an
+// approval. Reasons speak of the object that the statement names.
+func (j *judgement) access(c Class, o, named Object) (passes bool) {
 	folded := foldObject(o)
 	granted, denied := false, false
 	for _, r := range j.rules {
@@ -246,6 +248,34 @@ func (j *judgement) access(c Class, o, named Object) {
 	case !granted:
 		j.deny(j.reason(CodeNoRule, c, named))
 	}
+	return granted && !denied
+}
+
+// copied judges an access by where the object's rows came from. A filter cannot
+// stand on a copy, which may lack the columns that it looks at; so who has a
+// filter on the source, and the copier had not, reads none of the copy.
+func (j *judgement) copied(a *Access, named Object) {
+	if !reads(a.Class) {
+		return
+	}
+	for _, from := range a.Rows {
+		folded := foldObject(from.Object)
+		for i := range j.policy.filters {
+			r := &j.policy.filters[i]
+			if r.selects(j.caller) && r.covers(folded) && !slices.Contains(from.Where, r.where) {
+				j.deny(reasonCopied(named))
+				return
+			}
+		}
+	}
+}
+
+// selects reports whether the filter hides rows from the caller.
+func (r *filterRule) selects(c *Caller) bool { return r.who.matches(c) != r.unless }
+
+// covers reports whether the filter stands on the object.
+func (r *filterRule) covers(o foldedObject) bool {
+	return slices.ContainsFunc(r.on, func(p objectPattern) bool { return p.covers(o) })
 }
 
 // reason says why an access is denied, without telling of objects that the
@@ -307,19 +337,21 @@ func (j *judgement) ask(r *rule) {
 // can be denied.
 func (j *judgement) call(name string, effect bool) {
 	folded := fold(name)
+	own := effect && ownFunction(name)
 	granted, denied := false, false
 	for _, r := range j.rules {
 		if !slices.ContainsFunc(r.functions, func(p functionPattern) bool { return p.covers(folded) }) {
 			continue
 		}
+		grants := !own || slices.ContainsFunc(r.functions, func(p functionPattern) bool { return p.vouches(name) })
 		switch r.verdict {
 		case Allow:
-			granted = true
-			if effect {
+			granted = granted || grants
+			if effect && grants {
 				j.allowed = note(j.allowed, r)
 			}
 		case Ask:
-			granted = true
+			granted = granted || grants
 			j.ask(r)
 		default:
 			denied = true
@@ -329,6 +361,8 @@ func (j *judgement) call(name string, effect bool) {
 	switch {
 	case denied:
 		j.deny(reasonFunctionDenied(name))
+	case own && !granted:
+		j.deny(reasonFunctionUnknown(name))
 	case effect && !granted:
 		j.deny(reasonFunction(name))
 	}
@@ -506,7 +540,7 @@ func (p *Policy) rowFilters(c *Caller, accesses []Access) []RowFilter {
 	var filters []RowFilter
 	for i := range p.filters {
 		r := &p.filters[i]
-		if r.who.matches(c) == r.unless {
+		if !r.selects(c) {
 			continue
 		}
 		for k := range accesses {
@@ -514,8 +548,7 @@ func (p *Policy) rowFilters(c *Caller, accesses []Access) []RowFilter {
 			if !reads(a.Class) {
 				continue
 			}
-			folded := foldObject(a.Object)
-			if !slices.ContainsFunc(r.on, func(p objectPattern) bool { return p.covers(folded) }) {
+			if !r.covers(foldObject(a.Object)) {
 				continue
 			}
 			f := RowFilter{Object: a.Object, Where: r.where, Rule: r.name}

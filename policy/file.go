@@ -49,7 +49,7 @@ const (
 //	    who: WHO
 //	    may: [classes]        #   read write modify create destroy admin session stage procedural
 //	    on: [patterns]        #   or the word everything
-//	    functions: [patterns] #   functions with effects
+//	    functions: [patterns] #   functions with effects; the account's own by database.schema.function
 //	    verdict: allow        #   allow, ask or deny
 //	    limits: {rows: 1000, bytes: 1MiB, time: 30s}
 //	    approvers: {groups: [owners], quorum: 1, decide_within: 30m, run_within: 10m, reason: true}
@@ -84,7 +84,10 @@ const (
 // destroy shop.payroll.* may not drop the schema shop.payroll either. A pattern
 // with two names is a schema and one with one name a database; "kind:" before a
 // pattern means objects of that kind only (stage:shop.public.*,
-// warehouse:etl).
+// warehouse:etl). A rule that lets procedures be called has to say so:
+// procedure:shop.public.refresh. What an own function or a procedure does and
+// returns is for the rule's author to know: it sees masked arguments and, inside,
+// whatever its owner may see.
 func Parse(data []byte) (*Policy, error) {
 	p := &Policy{
 		text:   slices.Clone(data),

@@ -135,9 +135,9 @@ func parseObjectPattern(s string) (objectPattern, error) {
 
 // matches is for rules that grant: names by Snowflake's rules, the object on
 // the pattern's own level, and no star for the metadata schemas, which list
-// what the rest of the policy hides.
+// what the rest of the policy hides. A procedure is let run by its kind only.
 func (p objectPattern) matches(o Object) bool {
-	if p.kind != "" && p.kind != o.Kind {
+	if p.kind != "" && p.kind != o.Kind || p.kind == "" && o.Kind == ProcedureObject {
 		return false
 	}
 	var names [3]string
@@ -256,3 +256,16 @@ func parseFunctionPattern(s string) (functionPattern, error) {
 
 // covers reports whether the pattern covers a name given in upper case.
 func (p functionPattern) covers(folded string) bool { return glob(p, folded) }
+
+// vouches is for rules that let a function of the account's own be called: by
+// its full name as Snowflake tells names apart. A star does not stand for a
+// schema or a database here.
+func (p functionPattern) vouches(name string) bool {
+	return strings.Count(strings.Join(p, "*"), ".") == 2 && strings.Count(name, ".") == 2 && glob(p, name)
+}
+
+// ownFunction reports whether a function's name is one of the account's own:
+// its full name, and not of Snowflake's database.
+func ownFunction(name string) bool {
+	return strings.Count(name, ".") >= 2 && !strings.HasPrefix(fold(name), "SNOWFLAKE.")
+}

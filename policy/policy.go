@@ -187,6 +187,8 @@ const (
 	DatabaseObject ObjectKind = "database"
 	StageObject    ObjectKind = "stage"
 	AccountObject  ObjectKind = "account"
+	// A rule that lets a procedure be called names the kind.
+	ProcedureObject ObjectKind = "procedure"
 )
 
 // An Object is something in the account, by its full name as Snowflake stores
@@ -247,11 +249,21 @@ type Origin struct {
 	Mask   mask.Mask `json:"mask"`
 }
 
+// A RowOrigin is a relation that rows of another were made of or chosen by, as
+// somebody saw it under these filters.
+type RowOrigin struct {
+	Object Object   `json:"object"`
+	Where  []string `json:"where,omitempty"`
+}
+
 // A Table is a relation of the catalog: what [Policy.Decide] is asked about
 // and what names resolve to.
 type Table struct {
 	Object
 	Columns []Column
+	// Rows are the relations that its rows were copied from: who sees fewer
+	// of those sees none of these.
+	Rows []RowOrigin
 	// Definition is a view's query as the warehouse keeps it; empty for a
 	// table and for a view that hides it.
 	Definition string
@@ -269,6 +281,8 @@ type Access struct {
 	// Columns are those the statement touches, in the order of the table.
 	// They decide where masks hang; a star touches them all.
 	Columns []Column `json:"columns,omitempty"`
+	// Rows are what the object's rows were copied from.
+	Rows []RowOrigin `json:"rows,omitempty"`
 	// Via is the view through which the statement reaches the object, nil if
 	// it names the object itself. It explains; it grants nothing: what lies
 	// under a view needs a rule of its own.
@@ -288,7 +302,8 @@ type Statement struct {
 	// Functions are the functions called, folded, sorted, without repeats.
 	Functions []string `json:"functions,omitempty"`
 	// Effects are those of Functions that do more than compute: change
-	// state, leave the account, call a model. Each needs a rule that names it.
+	// state, leave the account, call a model, or are the account's own, by
+	// their full names. Each needs a rule that names it.
 	Effects []string `json:"effects,omitempty"`
 	// Problems say why this statement cannot run under any policy: it did
 	// not parse, a name did not resolve, a function is unknown.
@@ -313,7 +328,7 @@ const (
 	CodeObjectUnknown     Code = "object_unknown"      // no such table, or not for this caller
 	CodeColumnUnknown     Code = "column_unknown"      // no such column
 	CodeColumnAmbiguous   Code = "column_ambiguous"    // a name fits several columns
-	CodeFunctionUnknown   Code = "function_unknown"    // nobody classified this function
+	CodeFunctionUnknown   Code = "function_unknown"    // nobody classified this function, or vouches for it
 	CodeFunctionForbidden Code = "function_forbidden"  // a function with effects that no rule covers
 	CodeMaskUnresolved    Code = "mask_unresolved"     // a mask is due where none can stand
 	CodeUnsupported       Code = "unsupported"         // understood, but the gate cannot judge or run it safely

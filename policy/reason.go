@@ -100,11 +100,27 @@ func reasonFunction(name string) Reason {
 	}
 }
 
+func reasonFunctionUnknown(name string) Reason {
+	return Reason{
+		Code:     CodeFunctionUnknown,
+		Sentence: fmt.Sprintf("The function %s is not one of Snowflake's own, and no rule lets you call it.", name),
+		Next:     "Use one of Snowflake's own functions.",
+	}
+}
+
 func reasonFunctionDenied(name string) Reason {
 	return Reason{
 		Code:     CodeFunctionForbidden,
 		Sentence: fmt.Sprintf("A rule forbids you to call the function %s.", name),
 		Next:     "Leave the function out.",
+	}
+}
+
+func reasonCopied(o Object) Reason {
+	return Reason{
+		Code:     CodeMaskUnresolved,
+		Sentence: fmt.Sprintf("Rows of %s were made of rows that are hidden from you.", o),
+		Next:     "Query the tables that it was made of.",
 	}
 }
 

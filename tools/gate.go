@@ -78,7 +78,7 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 		return nil, err
 	}
 	if err := c.Log.Update(ctx, func(tx *audit.Tx) error {
-		_, err := tx.Exec(lineageSchema)
+		_, err := tx.Exec(lineageSchema + ";" + rowLineageSchema)
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("opening the notes on copies: %w", err)
@@ -140,11 +140,11 @@ func (g *Gate) relabel(ctx context.Context) error {
 // publish makes tables the catalog, with the notes on what they were copied
 // from.
 func (g *Gate) publish(ctx context.Context, tables []policy.Table) error {
-	notes, err := g.notes(ctx)
+	notes, onRows, err := g.notes(ctx)
 	if err != nil {
 		return err
 	}
-	g.catalog.Store(resolve.NewCatalog(labelled(tables, notes)))
+	g.catalog.Store(resolve.NewCatalog(labelled(tables, notes, onRows)))
 	return nil
 }
 

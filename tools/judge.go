@@ -46,10 +46,11 @@ type Judgement struct {
 	Catalog  string
 	Versions []string
 
-	missing string          // a table that there is not
-	groups  string          // why the caller has no groups, if that is worth telling
-	copies  []note          // what the statement copies
-	ends    []policy.Object // what is no more, or anew, once it has run
+	missing    string          // a table that there is not
+	groups     string          // why the caller has no groups, if that is worth telling
+	copies     []note          // what the statement copies
+	copiedRows []rowNote       // whose rows it copies
+	ends       []policy.Object // what is no more, or anew, once it has run
 }
 
 // Denied reports whether the statement must not run.
@@ -87,7 +88,7 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 			out.Versions = append(out.Versions, j.Catalog.VersionOf(a.Object))
 		}
 	}
-	out.copies, out.ends = lineage(res.Written, out.Decision.Masks), ended(res.Tree, out.Statement)
+	out.copies, out.copiedRows, out.ends = lineage(res.Written, out.Decision.Masks), rowLineage(res, out.Decision.Filters), ended(res.Tree, out.Statement)
 	rewritten, masked, err := rewrite.Apply(res, out.Decision, j.MaskKey)
 	if err != nil {
 		out.deny(err)

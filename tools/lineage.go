@@ -24,10 +24,11 @@ import (
 // much is better than one too few. DROP and OR REPLACE end the notes on what
 // was there before.
 
-// A note is a column of a table with what it was filled from.
+// A note is a column of a table, or the files of a stage, with what it was
+// filled from.
 type note struct {
 	object policy.Object
-	column string // "*" stands for every column
+	column string // "*" stands for every column, [resolve.StageColumn] for files
 	from   []policy.Origin
 }
 
@@ -64,7 +65,8 @@ func lineage(written []resolve.Written, masks []policy.ColumnMask) []note {
 }
 
 // ended is what a statement drops or makes anew, so that what stood there
-// before is out of reach. What it only empties can still be seen as it was.
+// before is out of reach. What it only empties can still be seen as it was, and
+// what was once unloaded to a stage may lie there.
 func ended(tree ast.Statement, s policy.Statement) []policy.Object {
 	switch t := tree.(type) {
 	case *ast.Drop:
@@ -143,8 +145,8 @@ func (g *Gate) unknown(notes []note) []note {
 }
 
 // noteLineage writes notes down and puts them into the catalog.
-func (g *Gate) noteLineage(ctx context.Context, notes []note, receipt audit.Receipt) error {
-	if len(notes) == 0 {
+func (g *Gate) noteLineage(ctx context.Context, notes []note, rows []rowNote, receipt audit.Receipt) error {
+	if len(notes) == 0 && len(rows) == 0 {
 		return nil
 	}
 	n := 0
@@ -166,7 +168,7 @@ func (g *Gate) noteLineage(ctx context.Context, notes []note, receipt audit.Rece
 				}
 			}
 		}
-		return nil
+		return writeRowNotes(tx, rows, receipt)
 	})
 	if err != nil {
 		return fmt.Errorf("noting what the statement copies: %w", err)
@@ -178,7 +180,11 @@ func (g *Gate) noteLineage(ctx context.Context, notes []note, receipt audit.Rece
 // entry of the statement that saw to that.
 func (g *Gate) forget(ctx context.Context, o policy.Object, receipt audit.Receipt) error {
 	err := g.config.Log.Update(ctx, func(tx *audit.Tx) error {
-		_, err := tx.Exec(`DELETE FROM lineage WHERE database = ? AND schema = ? AND name = ? AND noted < ?`, o.Database, o.Schema, o.Name, receipt.Index())
+		_, err := tx.Exec(`DELETE FROM lineage WHERE database = ? AND schema = ? AND name = ? AND column_name <> ? AND noted < ?`, o.Database, o.Schema, o.Name, resolve.StageColumn, receipt.Index())
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`DELETE FROM row_lineage WHERE NOT stage AND database = ? AND schema = ? AND name = ? AND noted < ?`, o.Database, o.Schema, o.Name, receipt.Index())
 		return err
 	})
 	if err != nil {
@@ -191,9 +197,9 @@ func (g *Gate) forget(ctx context.Context, o policy.Object, receipt audit.Receip
 type columnKey struct{ database, schema, name, column string }
 
 // notes reads all notes.
-func (g *Gate) notes(ctx context.Context) (map[columnKey][]policy.Origin, error) {
-	found := map[columnKey][]policy.Origin{}
-	err := g.config.Log.Update(ctx, func(tx *audit.Tx) error {
+func (g *Gate) notes(ctx context.Context) (found map[columnKey][]policy.Origin, onRows map[rowKey][]policy.RowOrigin, err error) {
+	found = map[columnKey][]policy.Origin{}
+	err = g.config.Log.Update(ctx, func(tx *audit.Tx) error {
 		rows, err := tx.Query(`SELECT database, schema, name, column_name, from_database, from_schema, from_name, from_column, mask FROM lineage`)
 		if err != nil {
 			return err
@@ -215,18 +221,22 @@ func (g *Gate) notes(ctx context.Context) (map[columnKey][]policy.Origin, error)
 			}
 			found[k] = append(found[k], o)
 		}
-		return rows.Err()
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		onRows, err = readRowNotes(tx)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading what tables were copied from: %w", err)
+		return nil, nil, fmt.Errorf("reading what tables were copied from: %w", err)
 	}
-	return found, nil
+	return found, onRows, nil
 }
 
 // labelled returns the tables with their notes, and with the labels that the
 // columns have today which they were copied from.
-func labelled(tables []policy.Table, notes map[columnKey][]policy.Origin) []policy.Table {
-	if len(notes) == 0 {
+func labelled(tables []policy.Table, notes map[columnKey][]policy.Origin, onRows map[rowKey][]policy.RowOrigin) []policy.Table {
+	if len(notes) == 0 && len(onRows) == 0 {
 		return tables
 	}
 	labels := map[columnKey][]string{}
@@ -238,7 +248,16 @@ func labelled(tables []policy.Table, notes map[columnKey][]policy.Origin) []poli
 		}
 	}
 	out := slices.Clone(tables)
+	for k := range onRows {
+		if k.stage { // which has notes on its rows if it has any
+			out = append(out, policy.Table{
+				Object:  policy.Object{Kind: policy.StageObject, Database: k.database, Schema: k.schema, Name: k.name},
+				Columns: []policy.Column{{Name: resolve.StageColumn, Type: "VARIANT"}},
+			})
+		}
+	}
 	for i, t := range out {
+		out[i].Rows = onRows[rowKey{t.Kind == policy.StageObject, t.Database, t.Schema, t.Name}]
 		var columns []policy.Column
 		for k, c := range t.Columns {
 			from := slices.Concat(notes[columnKey{t.Database, t.Schema, t.Name, c.Name}], notes[columnKey{t.Database, t.Schema, t.Name, "*"}])

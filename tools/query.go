@@ -76,11 +76,11 @@ func maskedColumns(j *Judgement) []Column {
 func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, receipt audit.Receipt) QueryAnswer {
 	started := time.Now()
 	var res result
-	notes := j.copies
+	notes, rows := j.copies, j.copiedRows
 	if len(j.ends) == 0 {
-		notes = g.unknown(notes)
+		notes, rows = g.unknown(notes), g.unknownRows(rows)
 	}
-	if res.err = g.noteLineage(ctx, notes, receipt); res.err == nil {
+	if res.err = g.noteLineage(ctx, notes, rows, receipt); res.err == nil {
 		res = g.execute(ctx, j, receipt)
 	}
 	res.duration = time.Since(started)

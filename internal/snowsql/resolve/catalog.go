@@ -17,6 +17,7 @@ import (
 type Catalog struct {
 	tables  []policy.Table
 	byName  map[name]*policy.Table
+	stages  map[name]*policy.Table
 	schemas map[[2]string]bool
 	version string
 }
@@ -24,18 +25,33 @@ type Catalog struct {
 // A name is a full name as Snowflake stores it.
 type name struct{ database, schema, object string }
 
-// NewCatalog indexes tables and views.
+// NewCatalog indexes tables and views, and the stages that something is known
+// of, each with [StageColumn] as its only column.
 func NewCatalog(tables []policy.Table) *Catalog {
-	c := &Catalog{tables: slices.Clone(tables), byName: make(map[name]*policy.Table, len(tables)), schemas: map[[2]string]bool{}}
-	slices.SortFunc(c.tables, func(a, b policy.Table) int {
-		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	c := &Catalog{byName: make(map[name]*policy.Table, len(tables)), stages: map[name]*policy.Table{}, schemas: map[[2]string]bool{}}
+	isStage := func(t policy.Table) int {
+		if t.Kind == policy.StageObject {
+			return 1
+		}
+		return 0
+	}
+	all := slices.Clone(tables)
+	slices.SortFunc(all, func(a, b policy.Table) int {
+		return cmp.Or(cmp.Compare(isStage(a), isStage(b)), cmp.Compare(a.Database, b.Database), cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
 	})
+	c.tables = all
+	for i := range all {
+		if isStage(all[i]) == 1 {
+			c.tables = all[:min(i, len(c.tables))]
+			c.stages[name{all[i].Database, all[i].Schema, all[i].Name}] = &all[i]
+		}
+	}
 	for i := range c.tables {
 		t := &c.tables[i]
 		c.byName[name{t.Database, t.Schema, t.Name}] = t
 		c.schemas[[2]string{t.Database, t.Schema}] = true
 	}
-	c.version = fingerprint(c.tables)
+	c.version = fingerprint(all)
 	return c
 }
 
@@ -70,6 +86,11 @@ func (c *Catalog) Tables() []policy.Table { return c.tables }
 // Lookup returns the table or view of that name, nil if there is none.
 func (c *Catalog) Lookup(database, schema, object string) *policy.Table {
 	return c.byName[name{database, schema, object}]
+}
+
+// Stage returns the stage of that name, nil if nothing is known of it.
+func (c *Catalog) Stage(database, schema, stage string) *policy.Table {
+	return c.stages[name{database, schema, stage}]
 }
 
 // Similar returns up to n tables whose names are like the given one and that

@@ -428,7 +428,7 @@ func (r *resolver) function(n *ast.ObjectName) {
 	called := n.Fold()
 	f, known := Lookup(called)
 	if !known {
-		r.unknownFunction(n)
+		r.ownFunction(n)
 		return
 	}
 	r.functions[called] = true
@@ -440,6 +440,29 @@ func (r *resolver) function(n *ast.ObjectName) {
 	}
 }
 
-func (r *resolver) unknownFunction(n *ast.ObjectName) {
-	r.problem(policy.CodeFunctionUnknown, "Use one of Snowflake's own functions.", "The function %s is not known to the gateway.", n.Fold())
+// ownFunction notes a function that is the account's own, which may do
+// anything: a rule has to name it in full. Its arguments are masked like all
+// else. Functions of Snowflake's that nobody has classified are in nobody's
+// power to name.
+func (r *resolver) ownFunction(n *ast.ObjectName) {
+	called := n.Fold()
+	complete := len(n.Parts) == 3 || r.context.Database != "" && (len(n.Parts) == 2 || r.context.Schema != "")
+	if !complete {
+		r.unknownFunction(called)
+		return
+	}
+	full, ok := r.fullName(n)
+	if !ok {
+		return
+	}
+	if full.database == "SNOWFLAKE" || full.schema == "INFORMATION_SCHEMA" {
+		r.unknownFunction(called)
+		return
+	}
+	o := policy.Object{Database: full.database, Schema: full.schema, Name: full.object}.String()
+	r.functions[o], r.effects[o] = true, true
+}
+
+func (r *resolver) unknownFunction(called string) {
+	r.problem(policy.CodeFunctionUnknown, "Use one of Snowflake's own functions.", "The function %s is not known to the gateway.", called)
 }

@@ -309,7 +309,7 @@ func (r *resolver) relation(slot *ast.Relation, s *scope, with *ctes) {
 	case *ast.MatchRecognize:
 		r.pivot(&n.Source, s, with, n.Alias, func(inner *scope) { r.matchRecognize(n, inner, with) })
 	case *ast.StageRel:
-		r.unsupported("queries over staged files", "Query a table.")
+		r.stageRelation(n, s)
 	default:
 		r.unsupported("this kind of relation", "Query tables and views by name.")
 	}
@@ -613,18 +613,23 @@ func (r *resolver) tableFunc(n *ast.TableFunc, s *scope, with *ctes) {
 		r.unsupported("IDENTIFIER(…)", "Write the name itself.")
 		return
 	}
-	if names == nil {
-		if _, known := Lookup(call.Name.Fold()); known {
-			r.unsupported("the table function "+call.Name.Fold(), "Use FLATTEN, SPLIT_TO_TABLE or GENERATOR.")
-		} else {
-			r.unknownFunction(call.Name)
-		}
-		return
-	}
-	r.functions[call.Name.Fold()] = true
 	src := &source{}
-	for _, c := range names {
-		src.columns = append(src.columns, Column{Name: c, Origins: input})
+	switch f, known := Lookup(call.Name.Fold()); {
+	case names != nil:
+		r.functions[call.Name.Fold()] = true
+		for _, c := range names {
+			src.columns = append(src.columns, Column{Name: c, Origins: input})
+		}
+	case !known:
+		// Of the account's own functions nobody knows the columns.
+		r.ownFunction(call.Name)
+		src.columns = []Column{{Name: "*", Open: true, Origins: input}}
+	case f.Effects&ReadsResults != 0:
+		r.problem(policy.CodeUnsupported, "Run the query again, or name it in a WITH.", "The gateway does not run %s, because it cannot tell whose rows they are, nor which masks they were made under.", call.Name.Fold())
+		return
+	default:
+		r.unsupported("the table function "+call.Name.Fold(), "Use FLATTEN, SPLIT_TO_TABLE or GENERATOR.")
+		return
 	}
 	if n.Alias != nil {
 		src.alias = n.Alias.Name

@@ -149,6 +149,9 @@ func Resolve(stmt ast.Statement, catalog *Catalog, context Context) *Resolution 
 	r.refs = &out.Refs
 	r.statement(stmt)
 	r.collect(out.Refs)
+	if files := func(a policy.Access) bool { return a.Class == policy.Stage }; out.Statement.Class == policy.Read && slices.ContainsFunc(out.Statement.Accesses, files) {
+		out.Statement.Class = policy.Stage
+	}
 	for f := range r.functions {
 		out.Statement.Functions = append(out.Statement.Functions, f)
 	}
@@ -164,14 +167,17 @@ func Resolve(stmt ast.Statement, catalog *Catalog, context Context) *Resolution 
 func (r *resolver) collect(refs []*Ref) {
 	for _, ref := range refs {
 		a := policy.Access{Class: policy.Read, Object: ref.Table.Object, Via: ref.Via}
-		a.Columns = ref.Touched()
+		if ref.Table.Kind == policy.StageObject {
+			a.Class = policy.Stage // a rule that opens tables says nothing of files
+		}
+		a.Columns, a.Rows = ref.Touched(), ref.Table.Rows
 		if ref.Target {
 			// The target's access was made with the statement; what it reads
 			// of the target is added to it.
 			for i := range r.out.Statement.Accesses {
 				t := &r.out.Statement.Accesses[i]
 				if t.Object == ref.Table.Object && t.Class == policy.Modify {
-					t.Columns = a.Columns
+					t.Columns, t.Rows = a.Columns, a.Rows
 				}
 			}
 			continue

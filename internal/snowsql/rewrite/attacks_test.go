@@ -44,7 +44,7 @@ filters:
 rules:
   - name: all
     who: everyone
-    may: [read, write, modify, create, destroy]
+    may: [read, write, modify, create, destroy, stage]
     on: ["db.*.*"]
     verdict: allow
 `)

@@ -20,7 +20,11 @@
 // Some statements are refused instead: where no subquery can stand (a masked
 // column of the target of UPDATE, a CLONE), where a masked value would take
 // the place of a real one (SET, MERGE, INSERT OVERWRITE from the same table),
-// and where the mask itself would show (EXPLAIN, CREATE VIEW).
+// where the mask itself would show (CREATE VIEW), and where hidden rows would be
+// counted (EXPLAIN over filtered rows).
+//
+// EXPLAIN explains the masked statement. A plan shows constants, so the key of a
+// hash is not among them.
 //
 // Before anything is returned, the text is printed, read again and proven to
 // name no guarded object outside of its subquery.
@@ -102,20 +106,19 @@ func Apply(res *resolve.Resolution, d policy.Decision, key []byte) (ast.Statemen
 			masked = append(masked, Masked{c.Name, m})
 		}
 	}
+	if _, explain := res.Tree.(*ast.Explain); explain {
+		if len(d.Filters) > 0 {
+			return nil, nil, refuse("Use the query tool's dry_run.", "The warehouse's plan would count the rows that are hidden from you.")
+		}
+		rw.key = mask.HiddenKey
+	}
 	for _, ref := range res.Refs {
 		if err := rw.ref(ref, res.Tree); err != nil {
 			return nil, nil, err
 		}
 	}
-	if rw.changed {
-		switch t := res.Tree.(type) {
-		case *ast.Create:
-			if t.Kind == "VIEW" {
-				return nil, nil, refuse("Create a table from the query instead.", "A view over masked columns would show others what is masked for you, or hide what is not.")
-			}
-		case *ast.Explain:
-			return nil, nil, refuse("Use the query tool's dry_run.", "The warehouse's plan of a masked query would show how it is masked.")
-		}
+	if t, ok := res.Tree.(*ast.Create); ok && rw.changed && t.Kind == "VIEW" {
+		return nil, nil, refuse("Create a table from the query instead.", "A view over masked columns would show others what is masked for you, or hide what is not.")
 	}
 	if err := rw.verify(res.Tree); err != nil {
 		return nil, nil, err
@@ -165,6 +168,9 @@ func (rw *rewriter) ref(ref *resolve.Ref, tree ast.Statement) error {
 	case ref.Target:
 		return rw.target(ref, tree, rw.touches(ref), filters)
 	case ref.Slot == nil:
+		if guarded && ref.Table.Kind == policy.StageObject {
+			return refuse("Query the tables that the files came from.", "Files of the stage %s hold what is masked or filtered for you, and nothing can mask a file.", ref.Table.Object)
+		}
 		if guarded {
 			return refuse("Copy the columns that you need with CREATE TABLE … AS SELECT.", "This statement takes the rows of %s as they are, and some of it is masked or filtered for you.", ref.Table.Object)
 		}

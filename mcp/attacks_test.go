@@ -172,7 +172,7 @@ func unordered(t *testing.T, body string) string {
 func attackFiles(t *testing.T) map[string][]string {
 	t.Helper()
 	files, err := filepath.Glob("../internal/snowsql/rewrite/testdata/attacks/*.txtar")
-	if err != nil || len(files) < 225 {
+	if err != nil || len(files) < 300 {
 		t.Fatalf("%d files of attacks, %v", len(files), err)
 	}
 	out := map[string][]string{}

@@ -53,7 +53,7 @@ func BenchmarkJudge(b *testing.B) {
 	w := newWorld(b, emulator.DemoScript())
 	judge := w.gate.Judge()
 	var list []string
-	for _, sql := range benignStatements(b) {
+	for _, sql := range benignStatements(b, "testdata/benign.sql") {
 		if !judge.Judge(ada.Caller, sql, 0, time.Now()).Denied() { // staging tables are made on the way
 			list = append(list, sql)
 		}

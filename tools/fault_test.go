@@ -316,7 +316,7 @@ var hashKey = regexp.MustCompile(`'[0-9a-f]{64}'`)
 // warehouse carries the place of its record in the log, and the record's hash.
 func TestEveryRunIsRecorded(t *testing.T) {
 	f := newFaulty(t)
-	for i, text := range benignStatements(t) {
+	for i, text := range benignStatements(t, "testdata/benign.sql") {
 		f.query(text)
 		if i%10 == 0 {
 			f.query(fmt.Sprintf("create table staging.made%d as select 1 as x", i))

@@ -25,7 +25,7 @@ func TestRedecide(t *testing.T) {
 	if copied.Status != tools.Completed {
 		t.Fatalf("%+v", copied.Answer)
 	}
-	statements := append(benignStatements(t),
+	statements := append(benignStatements(t, "testdata/benign.sql"),
 		"select x from staging.copied", "select nope from customers", "select from", "drop table customers", "grant select on table customers to role r",
 		"update customers set ssn = ssn", "select * from payroll.salaries", "insert into staging.copied select id, ssn from customers")
 	for _, sql := range statements {

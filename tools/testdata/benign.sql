@@ -223,6 +223,59 @@ select segment, avg(year(current_date) - year(birth_date)) > 0 from customers gr
 select id, city from customers where id = 1
 select * from support_tickets where priority = 'HIGH' order by ticket_id limit 5
 select status, priority, count(*) from support_tickets group by 1, 2 order by 1, 2
+-- Cohorts and retention
+with f as (select customer_id, date_trunc('month', min(ordered_at)) as cohort from orders group by customer_id), a as (select distinct customer_id, date_trunc('month', ordered_at) as active from orders) select f.cohort, datediff(month, f.cohort, a.active) as n, count(distinct a.customer_id) as customers from f join a using (customer_id) group by all order by 1, 2
+with f as (select customer_id, min(ordered_at) as t0 from orders group by 1) select count(distinct iff(o.ordered_at > dateadd(day, 30, f.t0), o.customer_id, null)) / count(distinct f.customer_id) as returned from f left join orders o on o.customer_id = f.customer_id
+with m as (select customer_id, date_trunc('month', ordered_at) as m from orders group by 1, 2), n as (select *, lag(m) over (partition by customer_id order by m) as before from m) select m, count_if(before is null) as fresh, count_if(before = dateadd(month, -1, m)) as kept, count_if(before < dateadd(month, -1, m)) as back from n group by m order by m
+with q as (select customer_id, sum(iff(year(ordered_at) = 2024, amount, 0)) as y1, sum(iff(year(ordered_at) = 2025, amount, 0)) as y2 from orders group by 1) select case when y1 > 0 and y2 = 0 then 'lost' when y1 = 0 and y2 > 0 then 'new' when y2 >= y1 then 'grown' else 'shrunk' end as state, count(*), round(sum(y2 - y1), 2) from q group by state order by state
+-- Funnels and sessions
+select count(distinct iff(status in ('PAID', 'SHIPPED', 'DELIVERED'), order_id, null)) as paid, count(distinct iff(status in ('SHIPPED', 'DELIVERED'), order_id, null)) as shipped, count(distinct iff(status = 'DELIVERED', order_id, null)) as delivered from orders
+with s as (select customer_id, ordered_at, iff(datediff(day, lag(ordered_at) over (partition by customer_id order by ordered_at, order_id), ordered_at) <= 7, 0, 1) as starts, order_id from orders), n as (select *, sum(starts) over (partition by customer_id order by ordered_at, order_id rows between unbounded preceding and current row) as session from s) select customer_id, session, count(*) as orders, min(ordered_at), max(ordered_at) from n group by 1, 2 order by orders desc, 1, 2 limit 20
+with step as (select customer_id, max(iff(channel = 'WEB', 1, 0)) as web, max(iff(channel = 'STORE', 1, 0)) as store from orders group by 1) select web, store, count(*) as customers, round(100 * ratio_to_report(count(*)) over (), 1) as share from step group by web, store order by 1, 2
+with e as (select event_type, count(*) as n from events group by 1) select event_type, n, n / first_value(n) over (order by n desc, event_type) as of_first, n / nullif(lag(n) over (order by n desc, event_type), 0) as of_previous from e order by n desc, event_type
+-- Date spines
+with recursive d (day) as (select date '2024-01-01' union all select dateadd(day, 1, day)::date from d where day < '2024-01-31') select d.day, count(o.order_id) as orders, coalesce(sum(o.amount), 0) as revenue from d left join orders o on o.ordered_at::date = d.day group by d.day order by d.day
+with n as (select row_number() over (order by order_id) - 1 as i from orders limit 12), spine as (select dateadd(month, i, date '2024-01-01')::date as m from n) select m, (select count(*) from orders where date_trunc('month', ordered_at)::date = m) as orders from spine order by m
+with d as (select ordered_at::date as day, sum(amount) as r from orders group by 1) select day, r, sum(r) over (order by day rows between 27 preceding and current row) as month, r - lag(r, 7) over (order by day) as week_on_week from d order by day desc limit 30
+select dayofweek(ordered_at) as dow, hour(ordered_at) as h, count(*) as n from orders group by 1, 2 qualify row_number() over (partition by dow order by n desc, h) = 1 order by dow
+-- Latest, first and best per group
+select * from orders qualify row_number() over (partition by customer_id order by ordered_at desc, order_id desc) = 1 order by customer_id limit 20
+select region, channel, r from (select region, channel, sum(amount) as r, rank() over (partition by region order by sum(amount) desc) as k from orders group by region, channel) where k = 1 order by region
+select max_by(order_id, amount) is not null, min_by(order_id, amount) is not null from orders
+select p.category, p.name, s.q from products p join (select product_id, sum(quantity) as q from order_items group by 1) s on s.product_id = p.product_id qualify dense_rank() over (partition by p.category order by s.q desc) <= 2 order by 1, 3 desc, 2
+select c.id, c.country, l.order_id, l.amount from customers c, lateral (select o.order_id, o.amount from orders o where o.customer_id = c.id order by o.amount desc, o.order_id limit 1) l order by c.id limit 20
+-- Distributions
+select region, percentile_cont(0.25) within group (order by amount) as q1, median(amount) as q2, percentile_cont(0.75) within group (order by amount) as q3 from orders group by region order by region
+with b as (select percentile_cont(0.99) within group (order by amount) as hi from orders) select count(*) from orders, b where amount > b.hi
+with s as (select avg(amount) as m, stddev(amount) as sd from orders) select count_if(abs(amount - m) > 2 * sd) as outliers, count(*) as n from orders cross join s
+select region, corr(amount, hour(ordered_at)) is null as flat from orders group by 1 order by 1
+with r as (select amount, ntile(10) over (order by amount, order_id) as d from orders) select d, sum(amount) as s, round(sum(sum(amount)) over (order by d) / sum(sum(amount)) over (), 4) as lorenz from r group by d order by d
+-- Customers by value
+with r as (select customer_id, datediff(day, max(ordered_at), '2026-01-01'::timestamp) as recency, count(*) as frequency, sum(amount) as monetary from orders group by 1), s as (select *, ntile(5) over (order by recency desc, customer_id) as rs, ntile(5) over (order by frequency, customer_id) as fs, ntile(5) over (order by monetary, customer_id) as ms from r) select rs || fs || ms as cell, count(*) as n from s group by cell order by n desc, cell limit 20
+with s as (select customer_id, sum(amount) as spent from orders group by 1), r as (select spent, sum(spent) over (order by spent desc, customer_id rows unbounded preceding) / sum(spent) over () as share from s) select count_if(share <= 0.8) as few, count(*) as all_of_them from r
+select c.segment, c.country, count(distinct o.customer_id) as buyers, round(sum(o.amount) / nullif(count(distinct o.customer_id), 0), 2) as per_buyer from customers c join orders o on o.customer_id = c.id group by grouping sets ((c.segment), (c.country), ()) order by 1 nulls last, 2 nulls last
+select c.country, round(avg(t.n), 2) as tickets from customers c left join (select customer_id, count(*) as n from support_tickets group by 1) t on t.customer_id = c.id group by 1 having count(*) > 3 order by 2 desc nulls last, 1
+-- Baskets
+select a.product_id as x, b.product_id as y, count(*) as together from order_items a join order_items b on a.order_id = b.order_id and a.product_id < b.product_id group by 1, 2 having count(*) > 1 order by together desc, x, y limit 20
+with b as (select o.order_id, count(*) as lines, sum(i.quantity * i.unit_price) as total from orders o join order_items i on i.order_id = o.order_id group by 1) select lines, count(*) as orders, round(avg(total), 2) as average from b group by lines order by lines
+select o.order_id, o.amount, sum(i.quantity * i.unit_price) as lines, o.amount - sum(i.quantity * i.unit_price) as off from orders o join order_items i using (order_id) group by 1, 2 having off <> 0 order by abs(off) desc, 1 limit 10
+-- Semi-structured, deeper
+select e.payload:device.os::string as os, count(distinct e.event_id) as events, sum(f.value:qty::int) as items from events e, lateral flatten(input => e.payload:cart, outer => true) f group by os order by os
+select coalesce(try_cast(payload:cart[0].qty::string as int), 0) as q, count(*) from events group by q order by q
+select event_type, array_agg(distinct payload:device.os::string) is not null as seen, count_if(payload:campaign is null) as without from events group by 1 order by 1
+select object_construct('type', event_type, 'n', count(*), 'os', min(payload:device.os::string)) as summary from events group by event_type order by event_type
+-- Crosstabs
+select * from (select date_trunc('quarter', ordered_at)::date as q, status, amount from orders) pivot (sum(amount) for status in ('PAID', 'SHIPPED', 'DELIVERED', 'CANCELLED')) as p (q, paid, shipped, delivered, cancelled) order by q
+select region, sum(iff(channel = 'WEB', amount, 0)) as web, sum(iff(channel = 'STORE', amount, 0)) as store, sum(iff(channel not in ('WEB', 'STORE'), amount, 0)) as other, sum(amount) as total from orders group by region order by region
+select metric, value from (select count(*)::float as orders, sum(amount)::float as revenue, avg(amount)::float as average from orders) unpivot (value for metric in (orders, revenue, average)) order by metric
+-- The nearest in time
+select t.ticket_id, (select max(o.ordered_at) from orders o where o.customer_id = t.customer_id and o.ordered_at <= t.opened_at) as last_order from support_tickets t order by t.ticket_id limit 20
+select t.ticket_id, o.order_id from support_tickets t left join orders o on o.customer_id = t.customer_id and o.ordered_at <= t.opened_at qualify row_number() over (partition by t.ticket_id order by o.ordered_at desc nulls last, o.order_id) = 1 order by 1 limit 20
+-- Quality of the data
+select count(*) as n, count(distinct order_id) as keys, count_if(amount is null) as no_amount, count_if(amount < 0) as negative, min(ordered_at), max(ordered_at) from orders
+select 'orders without customer' as finding, count(*) as n from orders o where not exists (select 1 from customers c where c.id = o.customer_id) union all select 'items without order', count(*) from order_items i where not exists (select 1 from orders o where o.order_id = i.order_id) union all select 'negative prices', count(*) from products where price < 0 order by 1
+select customer_id, ordered_at, amount, count(*) as n from orders group by 1, 2, 3 having count(*) > 1 order by n desc, 1 limit 10
+select city, count(*) as n, array_to_string(array_agg(distinct country), ',') is not null as ok from customers group by city having count(distinct country) > 1 order by n desc, city limit 10
 -- Work in staging
 create table staging.top_customers as select customer_id, sum(amount) as spent from orders group by customer_id
 select count(*), max(spent) from staging.top_customers

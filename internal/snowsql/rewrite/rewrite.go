@@ -17,6 +17,16 @@
 //
 // AT, BEFORE and CHANGES go inside. So does SAMPLE, unless rows are filtered.
 //
+// A warehouse may put the conditions of a statement in front of a filter, and
+// whether one of them fails on a row that is hidden would tell what is in it
+// (docs.snowflake.com/en/user-guide/views-secure shows it by a division). So the
+// columns of filtered rows stand behind the filter themselves,
+//
+//	(SELECT CASE WHEN Q.REGION = 'EU' THEN Q.AMOUNT END AS AMOUNT FROM DB.S.ORDERS AS Q WHERE Q.REGION = 'EU')
+//
+// and hidden rows, looked at too early, are all alike. The conditions and values
+// of UPDATE and DELETE stand behind it too.
+//
 // Some statements are refused instead: where no subquery can stand (a masked
 // column of the target of UPDATE, a CLONE), where a masked value would take
 // the place of a real one (SET, MERGE, INSERT OVERWRITE from the same table),
@@ -216,12 +226,37 @@ func (rw *rewriter) target(ref *resolve.Ref, tree ast.Statement, masked bool, fi
 	if err != nil {
 		return err
 	}
+	if update, ok := tree.(*ast.Update); ok {
+		for _, a := range update.Set {
+			if !constant(a.Value) {
+				a.Value = behind(cond, a.Value, nil)
+			}
+		}
+	}
 	if *ref.Where == nil {
 		*ref.Where = cond
 		return nil
 	}
-	*ref.Where = &ast.Binary{Op: "AND", X: &ast.ParenExpr{X: *ref.Where}, Y: cond}
+	*ref.Where = &ast.Binary{Op: "AND", X: behind(cond, *ref.Where, &ast.Literal{Kind: ast.BoolLiteral, Value: "FALSE"}), Y: cond}
 	return nil
+}
+
+// behind is a value where the condition holds, and otherwise another, or NULL.
+func behind(cond, x, otherwise ast.Expr) *ast.Case {
+	return &ast.Case{Whens: []*ast.When{{If: cond, Then: x}}, Else: otherwise}
+}
+
+// constant reports whether a value in SET looks at no row: a literal, or the
+// word DEFAULT, which stands alone or not at all.
+func constant(x ast.Expr) bool {
+	switch x := x.(type) {
+	case *ast.Literal:
+		return true
+	case *ast.ColumnRef:
+		return len(x.Parts) == 1 && !x.Parts[0].Quoted && x.Parts[0].Fold() == "DEFAULT"
+	default:
+		return false
+	}
 }
 
 // view replaces a view by its query, with the view's columns, where something
@@ -296,18 +331,25 @@ func (rw *rewriter) wrap(ref *resolve.Ref, filters []string, columns []*ast.Iden
 			s.Items = append(s.Items, &ast.SelectItem{Expr: &ast.ColumnRef{Parts: []*ast.Ident{inner, ast.NewIdent(c)}}})
 		}
 	}
-	if s.Items == nil { // COUNT(*) needs rows, not columns
-		s.Items = []*ast.SelectItem{{Expr: &ast.Literal{Kind: ast.NumberLiteral, Value: "1"}, Alias: ast.NewIdent("ONE")}}
-	}
 	if filters != nil {
 		cond, err := rw.condition(ref.Table, filters, inner)
 		if err != nil {
 			return err
 		}
 		s.Where = cond
+		for _, item := range s.Items {
+			if item.Alias == nil {
+				parts := item.Expr.(*ast.ColumnRef).Parts
+				item.Alias = parts[len(parts)-1]
+			}
+			item.Expr = behind(cond, item.Expr, nil)
+		}
 		if rw.conditions[ref.Table.Object], err = ast.Print(cond, ast.Snowflake); err != nil {
 			return fmt.Errorf("filtering %s: %w", ref.Table.Object, err)
 		}
+	}
+	if s.Items == nil { // COUNT(*) needs rows, not columns
+		s.Items = []*ast.SelectItem{{Expr: &ast.Literal{Kind: ast.NumberLiteral, Value: "1"}, Alias: ast.NewIdent("ONE")}}
 	}
 	*ref.Slot = d
 	return nil

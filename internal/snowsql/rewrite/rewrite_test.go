@@ -108,6 +108,11 @@ const (
 	all     = "(SELECT Q.ID, Q.NAME, '***' AS SSN, Q.BORN, CAST(NULL AS VARIANT) AS DATA FROM DB.S.C AS Q)"
 )
 
+// eu is a column of filtered rows.
+func eu(column string) string {
+	return "CASE WHEN ((Q.REGION = 'EU')) THEN Q." + column + " END AS " + column
+}
+
 func TestApply(t *testing.T) {
 	for _, c := range []struct{ sql, want, masked string }{
 		{"select id from p", "SELECT ID FROM DB.S.P AS P", ""},
@@ -135,12 +140,14 @@ func TestApply(t *testing.T) {
 		{"select $3 from c", "SELECT $3 FROM " + all + " AS C", "$3"},
 		{"select number from v", "SELECT NUMBER FROM (SELECT ID, SSN AS NUMBER FROM " + idSSN + " AS C) AS V (ID, NUMBER)", "NUMBER"},
 		{"select count(*) from o", "SELECT COUNT(*) FROM (SELECT 1 AS ONE FROM DB.S.O AS Q WHERE ((Q.REGION = 'EU'))) AS O", ""},
-		{"select amount from o at (offset => -60) sample (10)", "SELECT AMOUNT FROM (SELECT Q.AMOUNT FROM DB.S.O AT(OFFSET => -60) AS Q WHERE ((Q.REGION = 'EU'))) AS O SAMPLE (10)", ""},
+		{"select amount from o at (offset => -60) sample (10)", "SELECT AMOUNT FROM (SELECT CASE WHEN ((Q.REGION = 'EU')) THEN Q.AMOUNT END AS AMOUNT FROM DB.S.O AT(OFFSET => -60) AS Q WHERE ((Q.REGION = 'EU'))) AS O SAMPLE (10)", ""},
 		{"select * from c pivot (max(ssn) for name in ('a', 'b')) p", "SELECT * FROM " + all + " AS C PIVOT (MAX(SSN) FOR NAME IN ('a', 'b')) AS P", "*"},
 		{"select id, ssn x, x || 'y' z from c", "SELECT ID, SSN AS X, X || 'y' AS Z FROM " + idSSN + " AS C", "X Z"},
 		{"create table t as select ssn from c", "CREATE TABLE DB.S.T AS SELECT SSN FROM " + ssnOnly + " AS C", ""},
 		{"insert into p (title) select ssn from c", "INSERT INTO DB.S.P (TITLE) SELECT SSN FROM " + ssnOnly + " AS C", ""},
-		{"delete from o where id = 1", "DELETE FROM DB.S.O AS O WHERE (ID = 1) AND ((O.REGION = 'EU'))", ""},
+		{"delete from o where id = 1", "DELETE FROM DB.S.O AS O WHERE CASE WHEN ((O.REGION = 'EU')) THEN ID = 1 ELSE FALSE END AND ((O.REGION = 'EU'))", ""},
+		{"update o set amount = 1 / amount, cid = 2, id = default", "UPDATE DB.S.O AS O SET AMOUNT = CASE WHEN ((O.REGION = 'EU')) THEN 1 / AMOUNT END, CID = 2, ID = DEFAULT WHERE ((O.REGION = 'EU'))", ""},
+		{"update o set cid = p.id from p where 1 / (amount - p.id) > 0", "UPDATE DB.S.O AS O SET CID = CASE WHEN ((O.REGION = 'EU')) THEN P.ID END FROM DB.S.P AS P WHERE CASE WHEN ((O.REGION = 'EU')) THEN 1 / (AMOUNT - P.ID) > 0 ELSE FALSE END AND ((O.REGION = 'EU'))", ""},
 		{"delete from o", "DELETE FROM DB.S.O AS O WHERE ((O.REGION = 'EU'))", ""},
 		{"update p set title = 'x' where id in (select id from c where ssn = '1')", "UPDATE DB.S.P AS P SET TITLE = 'x' WHERE ID IN (SELECT ID FROM " + idSSN + " AS C WHERE SSN = '1')", ""},
 		{"update c set name = 'x' where ssn = '1'", "mask_unresolved", ""},
@@ -185,7 +192,7 @@ func TestFiles(t *testing.T) {
 		"copy into @x from c":                           "COPY INTO @DB.S.X FROM (SELECT * FROM " + all + " AS C)",
 		"copy into @x/a/b.csv from s.c":                 "COPY INTO @DB.S.X/a/b.csv FROM (SELECT * FROM " + all + " AS C)",
 		"copy into @x from p":                           "COPY INTO @DB.S.X FROM (SELECT * FROM (SELECT Q.ID, Q.TITLE FROM DB.S.P AS Q) AS P)",
-		"copy into @x from o":                           "COPY INTO @DB.S.X FROM (SELECT * FROM (SELECT Q.ID, Q.CID, Q.REGION, Q.AMOUNT FROM DB.S.O AS Q WHERE ((Q.REGION = 'EU'))) AS O)",
+		"copy into @x from o":                           "COPY INTO @DB.S.X FROM (SELECT * FROM (SELECT " + eu("ID") + ", " + eu("CID") + ", " + eu("REGION") + ", " + eu("AMOUNT") + " FROM DB.S.O AS Q WHERE ((Q.REGION = 'EU'))) AS O)",
 		"copy into @x from v":                           "COPY INTO @DB.S.X FROM (SELECT * FROM (SELECT ID, SSN AS NUMBER FROM " + idSSN + " AS C) AS V (ID, NUMBER))",
 		"copy into @db.s.x from (select ssn from c)":    "COPY INTO @DB.S.X FROM (SELECT SSN FROM " + ssnOnly + " AS C)",
 		"copy into '@s.x/a b' from (select ssn from c)": "COPY INTO '@DB.S.X/a b' FROM (SELECT SSN FROM " + ssnOnly + " AS C)",

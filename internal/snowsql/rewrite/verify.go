@@ -16,7 +16,7 @@ import (
 //   - A guarded object is named only in the FROM of a subquery with nothing but
 //     a list and a condition, and as the target of a statement that writes.
 //   - No item of that list reads a masked column but the mask's own expression.
-//   - The condition is there if rows are filtered.
+//   - The condition is there if rows are filtered, and in front of every column.
 //
 // It costs another reading and stands between a mistake of the resolver or of
 // the rewriter and the values it would show. What it finds is a fault of this
@@ -105,8 +105,20 @@ func (v *verifier) guardedTable(s *ast.Select) (*ast.Table, policy.Object) {
 // masks reports whether the SELECT yields nothing of the object but masked and
 // free columns, of rows that the filters let through.
 func (v *verifier) masks(s *ast.Select, o policy.Object) bool {
+	filtered := v.rw.filters[o] != nil
 	for _, item := range s.Items {
-		switch x := item.Expr.(type) {
+		x := item.Expr
+		if lit, ok := x.(*ast.Literal); filtered && !(ok && lit.Kind == ast.NumberLiteral) {
+			guarded, ok := v.behind(x, o)
+			if !ok || item.Alias == nil {
+				return false
+			}
+			if ref, plain := guarded.(*ast.ColumnRef); plain && ref.Parts[len(ref.Parts)-1].Fold() != item.Alias.Fold() {
+				return false
+			}
+			x = guarded
+		}
+		switch x := x.(type) {
 		case *ast.ColumnRef:
 			if len(x.Parts) != 2 || fold(x.Parts[0]) != inner.Fold() {
 				return false
@@ -120,10 +132,20 @@ func (v *verifier) masks(s *ast.Select, o policy.Object) bool {
 			}
 		}
 	}
-	if v.rw.filters[o] == nil {
+	if !filtered {
 		return s.Where == nil
 	}
 	return s.Where != nil && v.isFilter(s.Where, o)
+}
+
+// behind returns what stands behind the object's filters in CASE WHEN … THEN …
+// END.
+func (v *verifier) behind(x ast.Expr, o policy.Object) (ast.Expr, bool) {
+	c, ok := x.(*ast.Case)
+	if !ok || c.X != nil || c.Else != nil || len(c.Whens) != 1 || !v.isFilter(c.Whens[0].If, o) {
+		return nil, false
+	}
+	return c.Whens[0].Then, true
 }
 
 // isMask reports whether an expression is the column's mask to the letter, or

@@ -502,6 +502,13 @@ func parseCheckpoint(text []byte, keys *Keys) (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("checking checkpoint: %w", err)
 	}
+	for _, s := range n.Sigs {
+		// The last letter of a base64 text has bits to spare, which note does not
+		// look at: one signature, one text.
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return tlog.Tree{}, fmt.Errorf("checking checkpoint: signature: %w", err)
+		}
+	}
 	lines := strings.Split(strings.TrimSuffix(n.Text, "\n"), "\n")
 	if len(lines) != 3 {
 		return tlog.Tree{}, errors.New("checkpoint has not three lines")

@@ -298,13 +298,35 @@ func listEntries(ctx context.Context, r *audit.Reader, o *auditOptions, _ string
 	f := o.filter()
 	const shown = 50
 	f.Last = cmp.Or(f.Last, shown)
-	rest := width(std.out) - len("0000000  2006-01-02 15:04:05  approval_requested  name@example.com         allow     ")
-	fmt.Fprintf(std.out, "%-7s  %-19s  %-18s  %-24s %-9s %s\n", "ENTRY", "TIME", "WHAT", "WHO", "VERDICT", "STATEMENT")
+	line := lineFor(width(std.out))
+	fmt.Fprintln(std.out, line.text("ENTRY", "TIME", "WHAT", "WHO", "VERDICT", "STATEMENT"))
 	return o.entries(ctx, r, f, func(e *audit.Entry) error {
-		_, err := fmt.Fprintf(std.out, "%-7d  %-19s  %-18s  %-24s %-9s %s\n", e.Index, e.Event.Time.Local().Format(time.DateTime), e.Event.Kind,
-			ellipsis(printable(who(e.Event.Caller)), 24), ellipsis(verdictOf(e.Event), 9), ellipsis(oneLine(subjectOf(e)), max(rest, 20)))
+		_, err := fmt.Fprintln(std.out, line.text(strconv.FormatInt(e.Index, 10), e.Event.Time.Local().Format(line.layout), string(e.Event.Kind),
+			printable(who(e.Event.Caller)), verdictOf(e.Event), oneLine(subjectOf(e))))
 		return err
 	})
+}
+
+// A listLine says how wide the columns of a list are.
+type listLine struct {
+	layout                           string // of the time
+	time, what, who, verdict, remain int
+}
+
+// lineFor fits a list into this many characters, of which 80 have to do. The
+// statement gets what is left.
+func lineFor(width int) listLine {
+	l := listLine{time.DateTime, len(time.DateTime), len("approval_requested"), 24, len("approved"), 0}
+	if width < 110 {
+		l = listLine{"01-02 15:04:05", len("01-02 15:04:05"), 11, 14, len("deny") + 1, 0}
+	}
+	l.remain = max(width-len("0000000 ")-l.time-1-l.what-1-l.who-1-l.verdict-1, 20)
+	return l
+}
+
+func (l listLine) text(entry, at, what, who, verdict, statement string) string {
+	return strings.TrimRight(fmt.Sprintf("%-7s %-*s %-*s %-*s %-*s %s", entry, l.time, at, l.what, ellipsis(what, l.what), l.who, ellipsis(who, l.who),
+		l.verdict, ellipsis(verdict, l.verdict), ellipsis(statement, l.remain)), " ")
 }
 
 // width is how many characters fit into a line: the terminal's, or enough for

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"querywarden/policy/mask"
@@ -14,6 +15,7 @@ type Policy struct {
 	version   string
 	masks     []maskRule
 	filters   []filterRule
+	opaque    []objectPattern // views that are read as tables
 	rules     []rule
 	limits    Limits
 	detectors []string
@@ -123,6 +125,7 @@ func (p *Policy) Decide(c Caller, s Statement, _ time.Time) Decision {
 		}
 		if j.access(a.Class, a.Object, named) {
 			j.copied(a, named)
+			j.opaque(a, named)
 		}
 		judged = judged || s.Accesses[i].Class == s.Class
 	}
@@ -270,6 +273,15 @@ func (j *judgement) copied(a *Access, named Object) {
 	}
 }
 
+// opaque denies what is read through a view that shows nobody knows what, unless
+// the policy has it read as a table: then masks hang on its own columns.
+func (j *judgement) opaque(a *Access, named Object) {
+	vouched := func(p objectPattern) bool { return p.matches(a.Object) }
+	if a.Opaque && !slices.ContainsFunc(j.policy.opaque, vouched) {
+		j.deny(reasonOpaque(named))
+	}
+}
+
 // selects reports whether the filter hides rows from the caller.
 func (r *filterRule) selects(c *Caller) bool { return r.who.matches(c) != r.unless }
 
@@ -336,7 +348,7 @@ func (j *judgement) ask(r *rule) {
 // call judges the call of a function. Only effects need a rule; any function
 // can be denied.
 func (j *judgement) call(name string, effect bool) {
-	folded := fold(name)
+	folded := fold(strings.ReplaceAll(name, `"`, "")) // as a rule that denies has it
 	own := effect && ownFunction(name)
 	granted, denied := false, false
 	for _, r := range j.rules {

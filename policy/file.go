@@ -44,6 +44,7 @@ const (
 //	    on: [patterns]        #   database.schema.table
 //	    where: "SQL"          #   rows that fail it do not exist …
 //	    for: WHO              #   … for these, or unless: for all but these
+//	opaque_views: [patterns]  # secure views that are read as tables, masked by their own columns
 //	rules:
 //	  - name: analysts-read   #   required, and no two alike
 //	    who: WHO
@@ -85,7 +86,13 @@ const (
 // with two names is a schema and one with one name a database; "kind:" before a
 // pattern means objects of that kind only (stage:shop.public.*,
 // warehouse:etl). A rule that lets procedures be called has to say so:
-// procedure:shop.public.refresh. What an own function or a procedure does and
+// procedure:shop.public.refresh.
+//
+// A view whose definition the gateway's role cannot read is refused, because
+// masks on the tables below it cannot be found. opaque_views vouches for views:
+// they are read as tables, with the masks and filters that name them, and what
+// they show of other tables is their owner's to know. So are groups large enough
+// to aggregate over, which no mask can see to. What an own function or a procedure does and
 // returns is for the rule's author to know: it sees masked arguments and, inside,
 // whatever its owner may see.
 func Parse(data []byte) (*Policy, error) {
@@ -102,6 +109,14 @@ func Parse(data []byte) (*Policy, error) {
 		}},
 		field{"filters", func(n ast.Node) {
 			d.list(n, "filters", func(n ast.Node) { p.filters = append(p.filters, d.filter(n, len(p.filters))) })
+		}},
+		field{"opaque_views", func(n ast.Node) {
+			p.opaque = d.patterns(n)
+			for _, o := range p.opaque {
+				if len(o.parts) != 3 {
+					d.fail(n, "opaque_views are views: database.schema.view")
+				}
+			}
 		}},
 		field{"rules", func(n ast.Node) {
 			d.list(n, "rules", func(n ast.Node) { p.rules = append(p.rules, d.rule(n, p.rules)) })

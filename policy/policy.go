@@ -283,6 +283,9 @@ type Access struct {
 	Columns []Column `json:"columns,omitempty"`
 	// Rows are what the object's rows were copied from.
 	Rows []RowOrigin `json:"rows,omitempty"`
+	// Opaque says that the object is a view whose definition nobody can read,
+	// so that no mask can hang on what lies under it.
+	Opaque bool `json:"opaque,omitempty"`
 	// Via is the view through which the statement reaches the object, nil if
 	// it names the object itself. It explains; it grants nothing: what lies
 	// under a view needs a rule of its own.

@@ -124,6 +124,14 @@ func reasonCopied(o Object) Reason {
 	}
 }
 
+func reasonOpaque(o Object) Reason {
+	return Reason{
+		Code:     CodeMaskUnresolved,
+		Sentence: fmt.Sprintf("What %s shows comes from a view that hides its definition, so the gateway cannot tell what it is.", o),
+		Next:     "Query the tables below the view, or ask the owner of the policy to vouch for the view.",
+	}
+}
+
 func reasonNotUnderstood() Reason {
 	return Reason{
 		Code:     CodeNotUnderstood,

@@ -339,3 +339,28 @@ func TestTags(t *testing.T) {
 		t.Errorf("without the tag: %s %+v", a.Rows, a.Answer)
 	}
 }
+
+// TestOpaqueView: a secure view is refused until the policy vouches for it; then
+// it is a table, with the masks that name its own columns, and what it shows of
+// others is its owner's to know: here, groups that are large enough.
+func TestOpaqueView(t *testing.T) {
+	const script = `; CREATE SECURE VIEW averages AS
+		SELECT country, COUNT(*) AS n, AVG(YEAR(birth_date)) AS born, MAX(ssn) AS top FROM customers GROUP BY country HAVING COUNT(*) >= 10`
+	const rules = `
+version: 1
+%s
+masks: [{columns: ["*.*.*.ssn", "*.*.*.top", "*.*.*.birth_date"], mask: redact}]
+rules: [{name: all, who: everyone, may: [read], on: ["retail.*.*"], verdict: allow}]
+`
+	for vouched, code := range map[string]policy.Code{"": policy.CodeMaskUnresolved, "opaque_views: [retail.public.averages]": tools.CodeCompleted} {
+		p, err := policy.Parse(fmt.Appendf(nil, rules, vouched))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorldOf(t, emulator.DemoScript()+script, p)
+		a := w.query("select count(*) > 0, min(n) >= 10, min(born) > 1900, min(top) from averages")
+		if a.Code != code || code == tools.CodeCompleted && a.Rows.String() != `[[true,true,true,"***"]]` {
+			t.Errorf("%s: %+v %s", vouched, a.Answer, a.Rows)
+		}
+	}
+}

@@ -499,7 +499,7 @@ func (r *resolver) view(ref *Ref) {
 	}
 	switch {
 	case t.Secure, t.Definition == "":
-		opaque("hides its definition")
+		ref.Opaque = true
 		return
 	case slices.Contains(r.views, t), len(r.views) >= maxViews, *r.expanded >= maxExpanded:
 		opaque("is built of too many views")

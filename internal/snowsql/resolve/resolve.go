@@ -74,6 +74,8 @@ type Ref struct {
 	Yields []Column
 	// Via is the outermost view through which the reference is made.
 	Via *policy.Object
+	// Opaque marks a view that hides its query, and so stands for itself.
+	Opaque bool
 
 	touched map[string]bool
 	written []string
@@ -170,7 +172,7 @@ func (r *resolver) collect(refs []*Ref) {
 		if ref.Table.Kind == policy.StageObject {
 			a.Class = policy.Stage // a rule that opens tables says nothing of files
 		}
-		a.Columns, a.Rows = ref.Touched(), ref.Table.Rows
+		a.Columns, a.Rows, a.Opaque = ref.Touched(), ref.Table.Rows, ref.Opaque
 		if ref.Target {
 			// The target's access was made with the statement; what it reads
 			// of the target is added to it.

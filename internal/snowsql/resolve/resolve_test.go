@@ -47,6 +47,9 @@ func facts(s policy.Statement) string {
 		if a.Via != nil {
 			via = " via " + a.Via.Name
 		}
+		if a.Opaque {
+			via += " opaque"
+		}
 		out = append(out, fmt.Sprintf("%s %s %s(%s)%s", a.Class, a.Object.Kind, a.Object.Name, strings.Join(cols, " "), via))
 	}
 	if s.Functions != nil {
@@ -94,7 +97,7 @@ func TestFacts(t *testing.T) {
 		{"select * from stale", "read view STALE(ID); read table C(ID NAME) via STALE; mask_unresolved"},
 		{"select * from broken", "read view BROKEN(ID); mask_unresolved"},
 		{"select * from blind", "read view BLIND(ID); mask_unresolved"},
-		{"select * from locked", "read view LOCKED(ID); mask_unresolved"},
+		{"select * from locked", "read view LOCKED(ID) opaque"},
 		{"select upper(name), current_date, get_ddl('table', 'c') from c", "read table C(NAME); calls CURRENT_DATE GET_DDL UPPER; effects GET_DDL"},
 		{"select dateadd(day, 1, name), trunc(name, id) from c", "read table C(ID NAME); calls DATEADD TRUNC"},
 		{"select connect_by_root name, level from c start with id = 1 connect by prior id = ssn", "read table C(ID NAME SSN)"},

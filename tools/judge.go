@@ -50,7 +50,7 @@ type Judgement struct {
 	groups     string          // why the caller has no groups, if that is worth telling
 	copies     []note          // what the statement copies
 	copiedRows []rowNote       // whose rows it copies
-	ends       []policy.Object // what is no more, or anew, once it has run
+	ends       []policy.Object // what is anew once it has run
 }
 
 // Denied reports whether the statement must not run.

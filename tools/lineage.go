@@ -21,8 +21,7 @@ import (
 // under a mask, the note says which, so that nobody masks twice.
 //
 // A note is made before the statement runs and stays if it fails: a mask too
-// much is better than one too few. DROP and OR REPLACE end the notes on what
-// was there before.
+// much is better than one too few. CREATE ends the notes on what was there before.
 
 // A note is a column of a table, or the files of a stage, with what it was
 // filled from.
@@ -64,22 +63,17 @@ func lineage(written []resolve.Written, masks []policy.ColumnMask) []note {
 	return notes
 }
 
-// ended is what a statement drops or makes anew, so that what stood there
-// before is out of reach. What it only empties can still be seen as it was, and
-// what was once unloaded to a stage may lie there.
+// ended is what a statement makes anew, so that what stood there before is out of
+// reach. What is only dropped can come back (UNDROP), what is only emptied can
+// still be seen as it was, and what was once unloaded to a stage may lie there.
 func ended(tree ast.Statement, s policy.Statement) []policy.Object {
-	switch t := tree.(type) {
-	case *ast.Drop:
-	case *ast.Create:
-		if !t.OrReplace {
-			return nil
-		}
-	default:
+	made, ok := tree.(*ast.Create)
+	if !ok || made.IfNotExists {
 		return nil
 	}
 	var list []policy.Object
 	for _, a := range s.Accesses {
-		if a.Class == policy.Destroy {
+		if a.Class == policy.Destroy || a.Class == policy.Create {
 			list = append(list, a.Object)
 		}
 	}

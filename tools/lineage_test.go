@@ -131,6 +131,19 @@ func TestMaskedCopies(t *testing.T) {
 	if a, b := run(ada, "select e from staging.mine where id = 1"), run(ada, "select city from customers where id = 1"); a != b {
 		t.Errorf("old notes mask a new table: %s, %s", a, b)
 	}
+	// What is dropped can come back as it was.
+	run(fraud, "create or replace table staging.mine as select id, ssn as e from customers")
+	run(fraud, "drop table staging.mine")
+	if err := w.account.Exec(t.Context(), "UNDROP TABLE retail.staging.mine"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.gate.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	run(ada, "create table if not exists staging.mine (e varchar)")
+	if a := run(ada, "select e from staging.mine where id = 1"); a != `[["***"]]` {
+		t.Errorf("what came back shows %s", a)
+	}
 	run(fraud, "drop table staging.mine")
 	run(ada, "create table staging.mine (e varchar)")
 	run(ada, "insert into staging.mine values ('plain')")

@@ -66,6 +66,9 @@ type Ref struct {
 	// condition, which a row filter is added to.
 	Target bool
 	Where  *ast.Expr
+	// Early says that a target's columns are looked at inside of FROM or USING,
+	// in front of Where.
+	Early bool
 	// Inside are the references of a view's own query, Query that query with
 	// Slots of its own. Both are nil for a table.
 	Query  ast.Query

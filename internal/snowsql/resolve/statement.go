@@ -30,6 +30,7 @@ func (r *resolver) statement(stmt ast.Statement) {
 	case *ast.Delete:
 		if ref, sc := r.target(s.Target, &s.Alias, &s.Where); ref != nil {
 			r.relations(s.Using, sc)
+			ref.Early = len(ref.touched) > 0
 			r.opt(s.Where, sc, nil)
 		}
 	case *ast.Merge:
@@ -206,6 +207,7 @@ func (r *resolver) update(s *ast.Update) {
 		return
 	}
 	r.relations(s.From, sc)
+	ref.Early = len(ref.touched) > 0
 	r.assign(s.Set, ref, sc)
 	r.opt(s.Where, sc, nil)
 }

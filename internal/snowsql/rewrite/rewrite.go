@@ -222,6 +222,9 @@ func (rw *rewriter) target(ref *resolve.Ref, tree ast.Statement, masked bool, fi
 	if _, merge := tree.(*ast.Merge); merge {
 		return refuse("Use UPDATE, DELETE and INSERT.", "MERGE into %s, whose rows are filtered for you, would take hidden rows for missing ones.", ref.Table.Object)
 	}
+	if ref.Early {
+		return refuse("Compare with the table's columns in WHERE.", "The statement looks at rows of %s before it chooses them, and some are hidden from you.", ref.Table.Object)
+	}
 	cond, err := rw.condition(ref.Table, filters, ref.Alias)
 	if err != nil {
 		return err

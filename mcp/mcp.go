@@ -202,7 +202,13 @@ func New(gate *tools.Gate, c Config) (*Server, error) {
 	if err := s.addTools(); err != nil {
 		return nil, fmt.Errorf("making MCP server: %w", err)
 	}
-	s.stream = server.NewStreamableHTTPServer(s.mcp,
+	s.stream = s.over(s.mcp)
+	return s, nil
+}
+
+// over is mcp-go's end of /mcp.
+func (s *Server) over(m *server.MCPServer) http.Handler {
+	return server.NewStreamableHTTPServer(m,
 		// Sessions are ours, see the package comment.
 		server.WithStateLess(true),
 		server.WithDisableStreaming(true),
@@ -210,9 +216,8 @@ func New(gate *tools.Gate, c Config) (*Server, error) {
 		// the same machine, which keep the public name.
 		server.WithDisableLocalhostProtection(true),
 		server.WithHTTPContextFunc(s.requestContext),
-		server.WithStreamableHTTPLogger(c.Logger),
+		server.WithStreamableHTTPLogger(s.logger),
 	)
-	return s, nil
 }
 
 // addTools makes mcp-go's server with the gate's tools.
@@ -280,8 +285,19 @@ func requestFrom(ctx context.Context) request {
 // scope is the session that mcp-go sees: its own, which carries notifications
 // to this request's response, under an id that belongs to this caller alone.
 type scope struct {
-	server.ClientSession
+	streamSession
 	id string
+}
+
+// A streamSession is what mcp-go's own session can do.
+type streamSession interface {
+	server.SessionWithLogging
+	server.SessionWithClientInfo
+	server.SessionWithSampling
+	server.SessionWithElicitation
+	server.SessionWithRoots
+	server.SessionWithStreamableHTTPConfig
+	server.SessionWithSubscriptionFilter
 }
 
 // SessionID returns the id that cancellations are looked up by.
@@ -293,7 +309,13 @@ func (s *Server) requestContext(ctx context.Context, _ *http.Request) context.Co
 	if id == "" {
 		id = rand.Text()
 	}
-	return s.mcp.WithContext(ctx, scope{ClientSession: server.ClientSessionFromContext(ctx), id: id})
+	own, ok := server.ClientSessionFromContext(ctx).(streamSession)
+	if !ok {
+		// mcp-go has changed. Without a session nothing can be cancelled by
+		// others, and nothing is told before the answer.
+		return s.mcp.WithContext(ctx, nil)
+	}
+	return s.mcp.WithContext(ctx, scope{streamSession: own, id: id})
 }
 
 // opened gives the client that has just initialized over HTTP its session id.

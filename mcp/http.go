@@ -78,9 +78,6 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, who *policy.Ca
 	refuse(w, status, sentence)
 }
 
-// bodyTimeout is how long a client may take to send the body of a request.
-const bodyTimeout = 30 * time.Second
-
 // serveMCP answers a request to /mcp that comes from an allowed place.
 func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
 	token, signIn, ok := s.authenticate(w, r)
@@ -158,7 +155,7 @@ func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, caller *policy.Caller) ([]byte, bool) {
 	deadline := http.NewResponseController(w)
 	// A server that knows no deadlines is a test's.
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = deadline.SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.MaxBody))
 	if err != nil {
 		var tooLarge *http.MaxBytesError

@@ -105,11 +105,12 @@ type Config struct {
 	// share it accept each other's. A random key if nil.
 	SessionKey []byte
 
-	MaxBody           int64 // bytes of a request's body; 4 MiB if zero
-	MaxCalls          int   // requests under way at once; 256 if zero
-	MaxCallsPerCaller int   // of them, by one caller; 32 if zero
-	CallsPerMinute    int   // by one caller, in the long run; 6000 if zero
-	Burst             int   // by one caller, at once; 600 if zero
+	MaxBody           int64         // bytes of a request's body; 4 MiB if zero
+	BodyTimeout       time.Duration // in which a body has to come; 30 s if zero
+	MaxCalls          int           // requests under way at once; 256 if zero
+	MaxCallsPerCaller int           // of them, by one caller; 32 if zero
+	CallsPerMinute    int           // by one caller, in the long run; 6000 if zero
+	Burst             int           // by one caller, at once; 600 if zero
 
 	// SessionsPerCaller is how many sessions of one caller are remembered, 64
 	// if zero; SessionIdle is when one that is not used ends, an hour if zero.
@@ -166,6 +167,9 @@ func New(gate *tools.Gate, c Config) (*Server, error) {
 	}
 	if c.MaxBody <= 0 {
 		c.MaxBody = 4 << 20
+	}
+	if c.BodyTimeout <= 0 {
+		c.BodyTimeout = 30 * time.Second
 	}
 	if c.MaxCalls <= 0 {
 		c.MaxCalls = 256

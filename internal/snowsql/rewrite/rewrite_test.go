@@ -352,7 +352,9 @@ func TestCheckFilter(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	for _, seed := range []string{"select * from c", "with r as (select 1 n union all select n from r) select * from r, v", "update c set id = 1 from o", "select a.b.c.d from c natural join o",
 		"select * from (c join v using (id)) as x pivot (max(ssn) for id in (any)) as p (a, b)", "select f.value, x -> data[1:2] from c, lateral flatten(input => data:k) f",
-		"merge into o using c on o.id = c.id when not matched by source then delete", "insert all when id > 1 then into p select * from v", "select t.$2 from v as t (a, b) sample (1)"} {
+		"merge into o using c on o.id = c.id when not matched by source then delete", "insert all when id > 1 then into p select * from v", "select t.$2 from v as t (a, b) sample (1)",
+		"copy into '@s.x/a b' from (select ssn from c) partition by (ssn) header = true", `copy into o from @db."s"."x y"/z files = ('a')`, "ls @x pattern = '.'",
+		"select tax(c.*) from c, table(f(ssn)) t, @x (pattern => 'y') f", "call refresh((select max(ssn) from c))", "explain using json select * from v"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {

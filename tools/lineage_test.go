@@ -290,6 +290,9 @@ func TestStagedCopies(t *testing.T) {
 			run(ada, "drop table staging."+table)
 		}
 	}
+	if a := w.query("list @staging.masked"); !strings.Contains(a.Message, "Files of the stage RETAIL.STAGING.MASKED") {
+		t.Errorf("%+v", a.Answer)
+	}
 	// What is loaded from there is masked as its source is.
 	run(fraud, "copy into staging.top from @staging.masked")
 	if a := w.query("select k from staging.top"); a.Code != tools.CodeCompleted || len(a.Columns) != 1 || a.Columns[0].Masked == "" {

@@ -34,6 +34,11 @@ var catalog = resolve.NewCatalog([]policy.Table{
 	table("S", "P", "ID NUMBER(38,0)", "TITLE VARCHAR"),
 	view("S", "V", "create view v as select id, ssn as number from c", "ID NUMBER(38,0)", "NUMBER VARCHAR"),
 	view("S", "HIDDEN", "", "ID NUMBER(38,0)"),
+	view("S", "F", "select ssn from c", "FIRST VARCHAR"),
+	{
+		Object:  policy.Object{Kind: policy.StageObject, Database: "DB", Schema: "S", Name: "TAINTED"},
+		Columns: []policy.Column{{Name: resolve.StageColumn, Type: "VARIANT", From: []policy.Origin{{Object: policy.Object{Kind: policy.TableObject, Database: "DB", Schema: "S", Name: "C"}, Column: "SSN"}}}},
+	},
 })
 
 var masking = mustParse(`
@@ -139,6 +144,7 @@ func TestApply(t *testing.T) {
 		{"select f.value v from c, lateral flatten(input => data:x) f", "SELECT F.VALUE AS V FROM (SELECT CAST(NULL AS VARIANT) AS DATA FROM DB.S.C AS Q) AS C, LATERAL FLATTEN(INPUT => DATA:x) AS F", "V"},
 		{"select $3 from c", "SELECT $3 FROM " + all + " AS C", "$3"},
 		{"select number from v", "SELECT NUMBER FROM (SELECT ID, SSN AS NUMBER FROM " + idSSN + " AS C) AS V (ID, NUMBER)", "NUMBER"},
+		{"select first from f", "SELECT FIRST FROM (SELECT SSN FROM " + ssnOnly + " AS C) AS F (FIRST)", "FIRST"},
 		{"select count(*) from o", "SELECT COUNT(*) FROM (SELECT 1 AS ONE FROM DB.S.O AS Q WHERE ((Q.REGION = 'EU'))) AS O", ""},
 		{"select amount from o at (offset => -60) sample (10)", "SELECT AMOUNT FROM (SELECT CASE WHEN ((Q.REGION = 'EU')) THEN Q.AMOUNT END AS AMOUNT FROM DB.S.O AT(OFFSET => -60) AS Q WHERE ((Q.REGION = 'EU'))) AS O SAMPLE (10)", ""},
 		{"select * from c pivot (max(ssn) for name in ('a', 'b')) p", "SELECT * FROM " + all + " AS C PIVOT (MAX(SSN) FOR NAME IN ('a', 'b')) AS P", "*"},
@@ -235,6 +241,11 @@ func TestFiles(t *testing.T) {
 		"ls @s.x/a pattern = '.*'":                                                             "LS @DB.S.X/a PATTERN = '.*'",
 		"rm @x/a":                                                                              "RM @DB.S.X/a",
 		"list @~":                                                                              "unsupported",
+		"select $1 from @tainted":                                                              "mask_unresolved",
+		"list @s.tainted/a":                                                                    "mask_unresolved",
+		"copy into p from @tainted":                                                            "mask_unresolved",
+		"copy into @tainted from p":                                                            "COPY INTO @DB.S.TAINTED FROM (SELECT * FROM (SELECT Q.ID, Q.TITLE FROM DB.S.P AS Q) AS P)",
+		"select id from tainted":                                                               "object_unknown",
 		"list @x other = 1":                                                                    "unsupported",
 		"get @x file:///x":                                                                     "unsupported",
 		"put file:///etc/passwd @x":                                                            "unsupported",

@@ -42,6 +42,7 @@ var edges = map[string][]string{
 	"internal/client/format":         {"internal/client"},
 	"internal/emulator":              {"internal/snowsql/ast", "internal/snowsql/parser", "internal/snowsql/token"},
 	"internal/console":               {"approvals", "audit", "policy", "internal/identity"},
+	"internal/modeltest":             {},
 	"examples":                       {},
 }
 
@@ -56,7 +57,7 @@ var outsiders = map[string]string{
 	"modernc.org/sqlite":                 "audit",
 	"golang.org/x/oauth2":                "internal/identity internal/client",
 	"github.com/zalando/go-keyring":      "internal/client",
-	"github.com/apache/arrow-go":         "internal/client/format",
+	"github.com/apache/arrow-go":         "internal/client/format internal/warehouse internal/emulator",
 	"golang.org/x/term":                  "cmd/querywarden",
 }
 

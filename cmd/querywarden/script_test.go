@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"querywarden": main, "browser": browserMain})
+	testscript.Main(m, map[string]func(){"querywarden": main, "browser": browserMain, "xdg-open": browserMain})
 }
 
 // TestScripts runs every promise of the command line. The scripts are in

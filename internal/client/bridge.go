@@ -266,7 +266,7 @@ func (b *Bridge) answers(e *envelope, res *http.Response) (answered bool, err er
 			return answered, nil
 		}
 		if err != nil {
-			return answered, fmt.Errorf("reading the answer: %w", err)
+			return answered, advise(fmt.Errorf("reading the answer: it was cut off: %w", err), "it is not known whether the call has run")
 		}
 		text, err := io.ReadAll(io.LimitReader(r, messageLimit+1))
 		if err != nil {

@@ -169,39 +169,56 @@ func (g *Gateway) accepted(res *http.Response) error {
 	}
 }
 
-// parameter returns a parameter of a WWW-Authenticate header, empty without.
+// parameter returns a parameter of a WWW-Authenticate header (RFC 9110 section
+// 11.2), empty without. Of several challenges the first that has it counts.
 func parameter(header, name string) string {
-	for i := 0; i < len(header); {
-		at := strings.Index(strings.ToLower(header[i:]), name+"=")
-		if at < 0 {
-			return ""
-		}
-		at += i
-		i = at + len(name) + 1
-		if at > 0 && header[at-1] != ' ' && header[at-1] != ',' {
+	for header != "" {
+		word := header[:len(header)-len(strings.TrimLeft(header, tokenCharacters))]
+		if word == "" {
+			header = header[1:]
 			continue
 		}
-		rest := header[i:]
-		if !strings.HasPrefix(rest, `"`) {
-			value, _, _ := strings.Cut(rest, ",")
-			return strings.TrimSpace(value)
+		value, found := strings.CutPrefix(header[len(word):], "=")
+		if !found {
+			header = header[len(word):] // a scheme
+			continue
 		}
-		var b strings.Builder
-		for j := 1; j < len(rest); j++ {
-			switch rest[j] {
-			case '"':
-				return b.String()
-			case '\\':
-				if j++; j < len(rest) {
-					b.WriteByte(rest[j])
-				}
-			default:
-				b.WriteByte(rest[j])
+		text := value[:len(value)-len(strings.TrimLeft(value, tokenCharacters))]
+		rest := value[len(text):]
+		if strings.HasPrefix(value, `"`) {
+			text, rest, found = unquote(value)
+			if !found {
+				return ""
 			}
 		}
-		return ""
+		if strings.EqualFold(word, name) {
+			return text
+		}
+		header = rest
 	}
 	return ""
+}
+
+// tokenCharacters are those of a token, RFC 9110 section 5.6.2.
+const tokenCharacters = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// unquote reads a quoted string at the beginning of s, and returns what follows
+// it. It returns false for one without an end.
+func unquote(s string) (text, rest string, ok bool) {
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), s[i+1:], true
+		case '\\':
+			if i++; i < len(s) {
+				b.WriteByte(s[i])
+			}
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return "", "", false
 }
 
 // messages reads the JSON-RPC messages of a response.

@@ -9,7 +9,7 @@ FUZZTIME ?= 20000x
 # Pinned: a linter that changes under a project changes the project.
 GOLANGCI  = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all build static test race vet lint fuzz nightly bench demo tour
+.PHONY: all build static test race vet lint fuzz nightly bench clients demo tour
 
 all: build test lint
 
@@ -47,6 +47,10 @@ nightly:
 # Ratios against a named floor measured in the same run; see each benchmark.
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Claude Code, Codex, Gemini CLI and others against a gateway, on loopback alone.
+clients:
+	.ci/clients
 
 demo:
 	$(GO) run ./cmd/querywarden demo

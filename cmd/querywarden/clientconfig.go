@@ -43,6 +43,10 @@ type setupClient struct {
 // seconds: as long as an approval stays open by default.
 const clientPatience = 1800
 
+// redirectPort is where the browser comes back to, of clients that are
+// registered by hand with one redirect.
+const redirectPort = 3118
+
 func setupClients() []setupClient {
 	return []setupClient{
 		{"claude-code", []string{"oauth", "env", "helper"}, claudeCode, claudeHooks},
@@ -206,7 +210,7 @@ func bearerHeader(token string) object {
 }
 
 func claudeCode(s clientSetup) (document, error) {
-	entry := append(object{{"type", "stdio"}}, s.connect()...)
+	entry, note := append(object{{"type", "stdio"}}, s.connect()...), s.note()
 	if !s.stdio {
 		entry = object{{"type", "http"}, {"url", s.url}}
 		switch s.auth {
@@ -216,12 +220,13 @@ func claudeCode(s clientSetup) (document, error) {
 			entry = append(entry, member{"headersHelper", "querywarden token --json"})
 		default:
 			if s.clientID != "" {
-				entry = append(entry, member{"oauth", object{{"clientId", s.clientID}}})
+				entry = append(entry, member{"oauth", object{{"clientId", s.clientID}, {"callbackPort", redirectPort}}})
+				note = fmt.Sprintf("the client's redirect at the issuer is http://localhost:%d/callback", redirectPort)
 			}
 		}
 	}
 	entry = append(entry, member{"timeout", clientPatience * 1000})
-	return jsonDocument(".mcp.json in the project, or the same keys in ~/.claude.json", s.note(), s.under("mcpServers", entry))
+	return jsonDocument(".mcp.json in the project, or the same keys in ~/.claude.json", note, s.under("mcpServers", entry))
 }
 
 func claudeDesktop(s clientSetup) (document, error) {
@@ -310,16 +315,18 @@ func codex(s clientSetup) (document, error) {
 			fmt.Fprintf(&b, "bearer_token_env_var = %q\n", client.TokenVariable)
 		case "helper":
 			fmt.Fprintf(&b, "http_headers_helper = %s\n", tomlString(s.tokenCommand()))
-		default:
-			fmt.Fprintf(&b, "oauth_resource = %s\n", tomlString(s.url))
 		}
+		// The resource that a token is for Codex takes from the gateway's
+		// metadata; with oauth_resource it would name it twice.
 	}
 	fmt.Fprintf(&b, "tool_timeout_sec = %d\n", clientPatience)
 	note := s.note()
 	if !s.stdio && s.auth == "oauth" {
 		note = "then: codex mcp login " + s.name
 		if s.clientID != "" {
-			fmt.Fprintf(&b, "\n[%s.oauth]\nclient_id = %s\n", table, tomlString(s.clientID))
+			redirect := fmt.Sprintf("http://127.0.0.1:%d/callback", redirectPort)
+			fmt.Fprintf(&b, "\n[%s.oauth]\nclient_id = %s\ncallback_port = %d\ncallback_url = %q\n", table, tomlString(s.clientID), redirectPort, redirect)
+			note += "; the client's redirect at the issuer is " + redirect
 		}
 	}
 	return document{place: "~/.codex/config.toml", text: b.String(), note: note}, nil

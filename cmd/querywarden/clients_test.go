@@ -58,7 +58,9 @@ func newClientWorld(t *testing.T) *clientWorld {
 		t.Fatal("the example's issuer stands otherwise")
 	}
 	// A held call of a second, because tests wait for its end.
-	changed := strings.NewReplacer(issuer, "- url: "+w.provider.URL()+"\n", "wait: 45s", "wait: 1s").Replace(string(text))
+	// Scopes, because clients ask for those that the gateway names, and a
+	// provider refuses who asks for none.
+	changed := "scopes: {query: [openid]}\n" + strings.NewReplacer(issuer, "- url: "+w.provider.URL()+"\n", "wait: 45s", "wait: 1s").Replace(string(text))
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +85,9 @@ func newClientWorld(t *testing.T) *clientWorld {
 }
 
 // token is one of a person's, as a pipeline would have it.
-func (w *clientWorld) token(name string) string { return w.provider.PersonToken(name, w.url, nil) }
+func (w *clientWorld) token(name string) string {
+	return w.provider.PersonToken(name, w.url, map[string]any{"scope": "openid"})
+}
 
 // TestClients runs what the command line promises as a client of a gateway. The
 // scripts are in testdata/clients.

@@ -192,12 +192,15 @@ func claudeCodeClient(t *testing.T, w *realWorld) {
 			w.provider.AddClient(identitytest.Client{ID: "claude-by-hand", Redirects: []string{"http://localhost/callback"}})
 			m := modeltest.Anthropic(t, firstCustomer())
 			h := claudeHome(t, w, m)
-			args := []string{"mcp", "add", "--transport", "http", "--scope", "user", "querywarden", w.url}
-			if c.id != "" {
-				args = append(args, "--client-id", c.id)
+			var entry struct {
+				Servers map[string]json.RawMessage `json:"mcpServers"`
 			}
-			h.must("claude", args...)
-			h.must("claude", "mcp", "login", "querywarden")
+			if err := json.Unmarshal([]byte(h.configText("claude-code", "--client-id", c.id)), &entry); err != nil {
+				t.Fatal(err)
+			}
+			h.must("claude", "mcp", "add-json", "--scope", "user", "querywarden", string(entry.Servers["querywarden"]))
+			// It signs people in only where there is a terminal.
+			h.must("script", "-qefc", "claude mcp login querywarden", "/dev/null")
 			if out := h.must("claude", "mcp", "list"); !strings.Contains(out, "Connected") {
 				t.Fatalf("the list says\n%s", out)
 			}
@@ -249,7 +252,7 @@ supports_websockets = false
 	})
 	for _, c := range []struct{ name, id, registration string }{{"registers itself", "", "dcr"}, {"metadata document", "", "cimd"}, {"registered", "codex-by-hand", "auto"}} {
 		t.Run("sign-in, "+c.name, func(t *testing.T) {
-			w.provider.AddClient(identitytest.Client{ID: "codex-by-hand", Redirects: []string{"http://127.0.0.1/callback"}})
+			w.provider.AddClient(identitytest.Client{ID: "codex-by-hand", Redirects: []string{"http://127.0.0.1:3118/callback"}})
 			m := modeltest.OpenAI(t, firstCustomer())
 			h := start(t, m, text("codex", "--client-id", c.id))
 			h.must("codex", "mcp", "login", "querywarden", "--oauth-client-registration", c.registration)

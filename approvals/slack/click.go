@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -147,17 +148,25 @@ func (s *Slack) work(ctx context.Context, c click) {
 	if c.action == open {
 		return
 	}
+	// Who it was is asked while it is noted: both take their time.
+	first, noting := true, error(nil)
+	var noted sync.WaitGroup
 	if c.key != (key{}) {
-		first, err := s.first(ctx, c.key)
-		if err != nil {
-			s.config.Logger.Error("taking a click", "err", err)
-			return
-		}
-		if !first {
-			return // delivered again, and done already
-		}
+		noted.Go(func() { first, noting = s.first(ctx, c.key) })
 	}
-	code, err := s.decide(ctx, &c)
+	code := s.account(ctx, &c)
+	noted.Wait()
+	switch {
+	case noting != nil:
+		s.config.Logger.Error("taking a click", "err", noting)
+		return
+	case !first:
+		return // delivered again, and done already
+	}
+	var err error
+	if code == "" {
+		code, err = s.decide(ctx, &c)
+	}
 	switch {
 	case err == nil && code == "":
 		return
@@ -172,11 +181,8 @@ func (s *Slack) work(ctx context.Context, c click) {
 	}
 }
 
-// decide checks who clicked and does what they want. A code says why not.
+// decide does what somebody wants who is known. A code says why not.
 func (s *Slack) decide(ctx context.Context, c *click) (Code, error) {
-	if code := s.account(ctx, c); code != "" {
-		return code, nil
-	}
 	voter := approvals.Voter{Identity: c.link.Identity, Groups: c.link.Groups, Via: approvals.ViaSlack}
 	var err error
 	switch c.action {
@@ -201,16 +207,14 @@ func (s *Slack) decide(ctx context.Context, c *click) (Code, error) {
 	return refusal(err)
 }
 
-// approve is a yes. What it takes is the rule's to say; the store checks it
-// again.
+// approve is a yes. What it takes is the rule's to say, and the store checks it;
+// here it is what a click can be asked for next.
 func (s *Slack) approve(ctx context.Context, c *click, voter approvals.Voter) (Code, error) {
 	r, err := s.store.Get(ctx, c.id)
 	if err != nil {
 		return refusal(err)
 	}
 	switch v := r.View(); {
-	case c.short != v.Short:
-		return CodeStatement, nil
 	case !approvable(v):
 		return CodeUnreadable, nil
 	case r.Approval.Confirm != policy.BySlack:

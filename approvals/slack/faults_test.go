@@ -79,6 +79,29 @@ func TestRedelivery(t *testing.T) {
 	}
 }
 
+// TestOnce: an envelope that comes again is not worked on again, whatever it
+// asks for. To open a second modal would show an error to whoever fills in the
+// first.
+func TestOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	r, m := w.ask(asking(bySlack))
+	b, _ := m.Button("deny")
+	payload := w.slack.ClickPayload(account("olga"), m.Channel, m.TS, b)
+	c := click{
+		key: envelopeKey("1"), team: slacktest.Team, user: account("olga"), action: deny, id: r.ID, short: approvals.Short(r.Digest),
+		channel: m.Channel, message: m.TS, trigger: payload["trigger_id"].(string),
+	}
+	for range 3 {
+		w.it.work(t.Context(), c)
+	}
+	if n := w.slack.Calls("views.open"); n != 1 || len(w.slack.Whispers(account("olga"))) != 0 {
+		t.Errorf("%d modals; told %v", n, w.slack.Whispers(account("olga")))
+	}
+	c.key = envelopeKey("2")
+	w.it.work(t.Context(), c)
+	w.hears("olga", "That did not work")
+}
+
 // TestTokenChanged: a token that Slack takes no more ends the client, and not
 // the gateway's asking.
 func TestTokenChanged(t *testing.T) {

@@ -251,7 +251,7 @@ func facts(v approvals.View) []slack.RichTextElement {
 	}
 	switch {
 	case b.Rows != nil && b.RowsNote != "":
-		add(say(fmt.Sprintf("Rows: %d, %s", *b.Rows, cut(b.RowsNote, lineLimit))))
+		add(say(fmt.Sprintf("%d %s", *b.Rows, cut(b.RowsNote, lineLimit))))
 	case b.Rows != nil:
 		add(say(fmt.Sprintf("Rows that the condition matches now: %d", *b.Rows)))
 	case b.RowsNote != "":

@@ -152,3 +152,21 @@ func (s *Store) Unlink(ctx context.Context, provider, team, user string) error {
 	}
 	return nil
 }
+
+// Account says which account a ticket is for, without using it up: whoever is
+// about to redeem it should see for whom.
+func (s *Store) Account(ctx context.Context, ticket string) (Link, error) {
+	var l Link
+	hash := sha256.Sum256([]byte(ticket))
+	err := s.log.Update(ctx, func(tx *audit.Tx) error {
+		err := tx.QueryRow(`SELECT provider, team, user FROM approval_tickets WHERE hash = ? AND until > ?`, hash[:], s.now().UnixMicro()).Scan(&l.Provider, &l.Team, &l.User)
+		if isNoRows(err) {
+			return ErrNoLinking
+		}
+		return err
+	})
+	if err != nil {
+		return Link{}, fmt.Errorf("looking for the account of a ticket: %w", err)
+	}
+	return l, nil
+}

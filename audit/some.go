@@ -133,8 +133,8 @@ func (p *prover) continues(ctx context.Context, index int64) (int64, error) {
 		return 0, err // the newest checkpoint would do
 	}
 	size := last + 1
-	old, err := parseCheckpoint(note, p.keys)
-	if err != nil || old.N != size {
+	old, unsigned := parseCheckpoint(note, p.keys)
+	if unsigned != nil || old.N != size {
 		p.find(-1, "the checkpoint of size %d is not signed by this log", size)
 		return size, nil
 	}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"querywarden/examples"
 	"querywarden/internal/client"
 	"querywarden/internal/identity/identitytest"
 )
@@ -53,8 +52,8 @@ func newClientWorld(t *testing.T) *clientWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer := "- url: https://demo.querywarden.example\n      keys_file: issuer/jwks.json\n"
-	if !strings.Contains(string(examples.Config), issuer) {
+	issuer := "- url: http://" + d.config.Listen + "/demo\n      keys_file: issuer/jwks.json\n"
+	if !strings.Contains(string(text), issuer) {
 		t.Fatal("the example's issuer stands otherwise")
 	}
 	// A held call of a second, because tests wait for its end.

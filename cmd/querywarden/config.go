@@ -36,6 +36,7 @@ type config struct {
 	Stdio     *stdioConfig        `yaml:"stdio"`
 	Warehouse warehouseConfig     `yaml:"warehouse"`
 	Approvals approvalsConfig     `yaml:"approvals"`
+	Console   *consoleConfig      `yaml:"console"`
 	Retention retentionConfig     `yaml:"retention"`
 
 	file string
@@ -205,7 +206,7 @@ func (c *config) check() error {
 	if err := c.Identity.check(); err != nil {
 		return err
 	}
-	return nil
+	return c.Console.check(c.Identity.Issuers)
 }
 
 // path resolves a path of the configuration against the file's folder.

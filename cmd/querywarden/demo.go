@@ -81,10 +81,17 @@ func (d *demo) open(ctx context.Context, logger *slog.Logger) error {
 	if d.config.Listen != d.listener.Addr().String() {
 		return hint(fmt.Errorf("%s says `listen: %s`, this demo has %s", file, d.config.Listen, d.listener.Addr()), "remove the folder, or pass --listen %s", d.config.Listen)
 	}
-	if _, err := openDemoIssuer(d.config); err != nil {
+	issuer, err := openDemoIssuer(d.config)
+	if err != nil {
 		return err
 	}
-	d.gateway, err = openGateway(ctx, d.config, logger)
+	if d.gateway, err = openGateway(ctx, d.config, logger); err != nil {
+		return err
+	}
+	// A folder of an earlier version has no console, and needs no people.
+	if d.config.Console != nil {
+		d.gateway.demo, err = newDemoProvider(issuer, d.config)
+	}
 	return err
 }
 
@@ -148,12 +155,16 @@ func (d *demo) printHowTo(w io.Writer) error {
 	}
 	file := filepath.Join(d.dir, "querywarden.yaml")
 	url := d.config.Resource
+	console, err := d.config.consoleURL()
+	if err != nil {
+		return err
+	}
 	_, err = fmt.Fprintf(w, `querywarden is serving %[1]s over a made-up retail company.
 
   %[2]s/policy.yaml       who may do what; edit it and start again
   %[2]s/querywarden.yaml  the gateway
   %[2]s/data/audit.db     the log:  querywarden audit list --config %[3]s
-  What waits for you:     querywarden approvals list --config %[3]s
+  What waits for you:     %[6]s  (sign in as bob)
 
 Connect an agent as ada, an analyst (the token is good for %[4]s):
 
@@ -177,6 +188,6 @@ with
 
 Then ask: "Who are our five best customers in Germany, and what do they buy?"
 Stop with Ctrl-C.
-`, url, d.dir, file, tokenLifetime, token)
+`, url, d.dir, file, tokenLifetime, token, console)
 	return err
 }

@@ -23,6 +23,7 @@ import (
 
 	"querywarden/approvals"
 	"querywarden/audit"
+	"querywarden/internal/console"
 	"querywarden/internal/emulator"
 	"querywarden/internal/identity"
 	"querywarden/internal/warehouse"
@@ -42,6 +43,9 @@ type gateway struct {
 	server    *mcp.Server
 	verifier  *identity.Verifier
 	policy    *policy.Policy
+	reader    *audit.Reader    // for the console
+	console   *console.Console // nil if there is none
+	demo      http.Handler     // the demo's identity provider, nil elsewhere
 	logger    *slog.Logger
 
 	anchored     sync.WaitGroup // the log's anchors are being told
@@ -146,7 +150,10 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		Version:              version(),
 		Logger:               logger,
 	})
-	return g, err
+	if err != nil {
+		return nil, err
+	}
+	return g, g.openConsole(ctx)
 }
 
 // warehouseHint says what to do about a login that does not work.
@@ -173,6 +180,9 @@ func (g *gateway) close(ctx context.Context) error {
 	if g.stopAnchored != nil {
 		g.stopAnchored()
 		g.anchored.Wait()
+	}
+	if g.reader != nil {
+		errs = append(errs, g.reader.Close())
 	}
 	if g.log != nil {
 		errs = append(errs, g.log.Close())
@@ -364,7 +374,7 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 	}
 	// A token is the largest thing in a header, and no more than 16 KiB.
 	servers := []*http.Server{
-		{Handler: hops.wrap(g.server.Handler()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn)},
+		{Handler: hops.wrap(g.handler()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn)},
 		{Handler: g.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ConnContext: peerContext},
 	}
 	var kept sync.WaitGroup

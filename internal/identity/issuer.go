@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -28,7 +29,8 @@ import (
 type Issuer struct {
 	url    string
 	dir    string
-	signer jose.Signer
+	signer jose.Signer // of access tokens
+	ids    jose.Signer // of ID tokens
 }
 
 // OpenIssuer opens the issuer in a folder, or makes it. url is what its tokens
@@ -58,9 +60,11 @@ func OpenIssuer(dir, url string) (*Issuer, error) {
 	if err := os.WriteFile(i.KeysFile(), append(set, '\n'), 0o644); err != nil {
 		return nil, fmt.Errorf("opening issuer: %w", err)
 	}
-	options := (&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", public.KeyID)
-	if i.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options); err != nil {
-		return nil, fmt.Errorf("opening issuer: %w", err)
+	for typ, signer := range map[jose.ContentType]*jose.Signer{"at+jwt": &i.signer, "JWT": &i.ids} {
+		options := (&jose.SignerOptions{}).WithType(typ).WithHeader("kid", public.KeyID)
+		if *signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options); err != nil {
+			return nil, fmt.Errorf("opening issuer: %w", err)
+		}
 	}
 	return i, nil
 }
@@ -136,8 +140,16 @@ type TokenClaims struct {
 	Lifetime time.Duration
 }
 
-// Token makes a token.
-func (i *Issuer) Token(c TokenClaims) (string, error) {
+// Token makes an access token.
+func (i *Issuer) Token(c TokenClaims) (string, error) { return i.token(i.signer, c, nil) }
+
+// IDToken makes an ID token for a client, the audience, that has sent a nonce:
+// the person has entered their credentials just now, if there were any.
+func (i *Issuer) IDToken(c TokenClaims, nonce string) (string, error) {
+	return i.token(i.ids, c, map[string]any{"nonce": nonce, "auth_time": time.Now().Unix()})
+}
+
+func (i *Issuer) token(signer jose.Signer, c TokenClaims, more map[string]any) (string, error) {
 	if c.Subject == "" || c.Audience == "" {
 		return "", errors.New("making a token: subject and audience are needed")
 	}
@@ -158,7 +170,8 @@ func (i *Issuer) Token(c TokenClaims) (string, error) {
 	if c.Actor != "" {
 		body["act"] = map[string]any{"sub": c.Actor}
 	}
-	token, err := jwt.Signed(i.signer).Claims(body).Serialize()
+	maps.Copy(body, more)
+	token, err := jwt.Signed(signer).Claims(body).Serialize()
 	if err != nil {
 		return "", fmt.Errorf("making a token: %w", err)
 	}

@@ -128,6 +128,10 @@ type SignIn struct {
 	// provider does not say. It is later than that of the sign-in only by the
 	// skew of clocks.
 	At time.Time
+	// Session is the provider's name for the sign-in (sid), empty if there is
+	// none, and Issued when it told of it: by these, it can be called back.
+	Session string
+	Issued  time.Time
 }
 
 // Begin returns where to send a browser. within bounds how long ago the person
@@ -259,6 +263,12 @@ func (l *Login) signIn(a Attempt, c claims) (SignIn, error) {
 		return SignIn{}, refuse(Acting, nil)
 	}
 	in := SignIn{Caller: caller}
+	in.Session, _ = c.text("sid")
+	in.Issued, _ = c.time("iat")
+	id, _ := c.text("jti")
+	if err := l.on.checkRevoked(c, Token{Caller: caller, ID: id, Session: in.Session, Issued: in.Issued}); err != nil {
+		return SignIn{}, err
+	}
 	now := l.on.now()
 	if _, there := c["auth_time"]; there {
 		at, ok := c.time("auth_time")
@@ -277,6 +287,12 @@ func (l *Login) signIn(a Attempt, c claims) (SignIn, error) {
 // provider that does not say when they did has not said that it was recently.
 func (s SignIn) Within(d time.Duration, now time.Time) bool {
 	return !s.At.IsZero() && now.Sub(s.At) < d
+}
+
+// Revoked reports whether a sign-in has been called back since; see
+// [Verifier.Revoked].
+func (l *Login) Revoked(who policy.Identity, session string, issued time.Time) bool {
+	return l.on.Revoked(who, session, issued)
 }
 
 // discover returns the provider's endpoints (OpenID Connect Discovery 1.0).

@@ -87,6 +87,7 @@ const (
 	KindBrief             Kind = "brief"              // the gate's own statement: what an approver should know
 	KindLinked            Kind = "linked"             // a messenger's account now stands for an identity
 	KindUnlinked          Kind = "unlinked"           // and no longer does
+	KindAlert             Kind = "alert"              // the account's history does not fit this log
 	KindRead              Kind = "read"               // a person looked at requests or at this log, in the console
 )
 
@@ -95,7 +96,7 @@ func Kinds() []Kind {
 	return []Kind{
 		KindStart, KindStop, KindGap, KindPolicyLoaded, KindConfigLoaded, KindKeyAdded, KindKeyRetired, KindErased, KindSignIn, KindRefused, KindSessionStart, KindSessionEnd,
 		KindCatalogRead, KindToolCall, KindDecision, KindExecution, KindOutcome, KindApprovalRequested, KindApprovalVoted, KindApprovalChanged,
-		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked, KindRead,
+		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked, KindRead, KindAlert,
 	}
 }
 
@@ -238,9 +239,12 @@ func (e *Event) encode(rows string) ([]byte, []text, error) {
 
 // authorizes reports whether a record of this event lets a statement run.
 func (e *Event) authorizes() bool {
-	if e.Runs == "" {
-		return false
-	}
+	return e.Runs != "" && e.letsRun()
+}
+
+// letsRun reports whether an event of this kind and verdict lets a statement
+// run.
+func (e *Event) letsRun() bool {
 	switch e.Kind {
 	case KindCatalogRead, KindExecution, KindSafetyCopy, KindBrief:
 		return true

@@ -165,7 +165,7 @@ func ocsfOther(class string) int {
 // destroys, high where the record itself is in question.
 func ocsfSeverity(v Event) int {
 	switch {
-	case v.Kind == KindGap:
+	case v.Kind == KindGap, v.Kind == KindAlert:
 		return 4
 	case v.Class == "destroy" && v.Verdict != "deny", v.Kind == KindErased:
 		return 3

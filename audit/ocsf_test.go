@@ -115,7 +115,7 @@ func TestOCSF(t *testing.T) {
 		{Kind: KindApprovalChanged, Approval: "apr", State: "approved", Caller: ada}, {Kind: KindExecution, Caller: &Caller{Issuer: "idp", Subject: "job", Kind: "ci"}, Class: "destroy", Approval: "apr", Runs: "DROP"},
 		{Kind: KindOutcome, Caller: ada, Class: "read", Status: "completed", Rows: 1, Bytes: 2, Micros: 2500, QueryID: "q", Of: &of}, {Kind: KindOutcome, Caller: ada, Class: "write", Status: "failed", Error: "syntax 001003"},
 		{Kind: KindKeyAdded, Key: "k", Keys: []string{"j", "k"}}, {Kind: KindKeyRetired, Key: "j", Keys: []string{"k"}},
-		{Kind: KindErased, Count: 4, Reason: "x"},
+		{Kind: KindErased, Count: 4, Reason: "x"}, {Kind: KindAlert, Count: 2, Codes: []string{"bypass"}, Problem: "x"},
 		{Kind: KindGlassBroken, Caller: ada, Approval: "apr", Voter: &Caller{Issuer: "idp", Subject: "bob"}, Via: "console", Ticket: "INC-1", Reason: "x"},
 		{Kind: KindGlassAcknowledged, Caller: ada, Approval: "apr", Voter: &Caller{Issuer: "idp", Subject: "cyd"}, Via: "slack"},
 		{Kind: KindBrief, Runs: "SELECT 1"}, {Kind: KindSafetyCopy, Runs: "CREATE TABLE", Approval: "apr"},

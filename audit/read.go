@@ -26,6 +26,10 @@ type Entry struct {
 	salts map[string][]byte
 }
 
+// LetRun reports whether the entry is one that lets a statement run, the text
+// "runs", which may have been erased.
+func (e *Entry) LetRun() bool { return e.Event.Blobs["runs"] != "" && e.Event.letsRun() }
+
 // Ref names the entry as [Receipt.Ref] does.
 func (e *Entry) Ref() string { return ref(e.Index, tlog.RecordHash(e.Raw)) }
 

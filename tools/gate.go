@@ -26,6 +26,10 @@ type Config struct {
 	Policy    *policy.Policy
 	MaskKey   []byte // keys the hash mask; 32 bytes
 
+	// Login says as which of the warehouse's logins a caller's statement runs;
+	// all run as the first one if nil.
+	Login func(policy.Caller, policy.Class) string
+
 	// Database and Schema are where unqualified names are looked for.
 	Database, Schema string
 

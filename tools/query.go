@@ -81,7 +81,7 @@ func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, re
 		notes, rows = g.unknown(notes), g.unknownRows(rows)
 	}
 	if res.err = g.noteLineage(ctx, notes, rows, receipt); res.err == nil {
-		res = g.execute(ctx, j, receipt)
+		res = g.execute(ctx, call.Caller, j, receipt)
 	}
 	res.duration = time.Since(started)
 	if _, err := g.config.Log.Append(ctx, outcomeEvent(tool, call, j, receipt, res)); err != nil {
@@ -134,10 +134,14 @@ type result struct {
 }
 
 // execute runs the statement and reads its rows.
-func (g *Gate) execute(ctx context.Context, j *Judgement, receipt audit.Receipt) (res result) {
+func (g *Gate) execute(ctx context.Context, caller policy.Caller, j *Judgement, receipt audit.Receipt) (res result) {
 	ctx, cancel := context.WithTimeout(ctx, j.Decision.Limits.Duration)
 	defer cancel()
-	rows, err := g.config.Warehouse.Run(ctx, receipt, warehouse.Statement{SQL: j.Runs, Timeout: j.Decision.Limits.Duration})
+	statement := warehouse.Statement{SQL: j.Runs, Timeout: j.Decision.Limits.Duration}
+	if g.config.Login != nil {
+		statement.Login = g.config.Login(caller, j.Statement.Class)
+	}
+	rows, err := g.config.Warehouse.Run(ctx, receipt, statement)
 	if err != nil {
 		var werr *warehouse.Error
 		if errors.As(err, &werr) {

@@ -28,6 +28,8 @@ import (
 //	POST /approvals/{id}     {"approve": bool, "reason": "…"}
 //	POST /explain            how a statement would be judged
 //	POST /erase              {"caller": …, "reason": "…"}: texts of the log go
+//	POST /doctor             what is wrong with the account
+//	POST /reconcile          a time: the account's history since then against the log
 //	POST /keys               {"finish": bool, "reason": "…"}: the log's key changes
 
 // listenAdmin opens the socket. A socket that nobody answers on is left over
@@ -125,6 +127,19 @@ func (g *gateway) adminHandler() http.Handler {
 		}
 		n, err := g.log.Erase(r.Context(), e.of(&audit.Caller{Issuer: by.Issuer, Subject: by.Subject}))
 		answerAdmin(w, n, err)
+	})
+	mux.HandleFunc("POST /doctor", func(w http.ResponseWriter, r *http.Request) {
+		findings, err := g.examined(r.Context())
+		answerAdmin(w, findings, err)
+	})
+	mux.HandleFunc("POST /reconcile", func(w http.ResponseWriter, r *http.Request) {
+		var since time.Time
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&since); err != nil {
+			answerAdmin(w, nil, fmt.Errorf("reading since when: %w", err))
+			return
+		}
+		report, err := g.reconcile(r.Context(), since)
+		answerAdmin(w, report, err)
 	})
 	mux.HandleFunc("POST /keys", func(w http.ResponseWriter, r *http.Request) {
 		var k rotation

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,11 +75,17 @@ func runApprovals(ctx context.Context, args []string, std streams) error {
 }
 
 // adminClient talks to the running gateway over its admin socket.
-type adminClient struct{ socket string }
+type adminClient struct {
+	socket  string
+	timeout time.Duration // of a call; 10 s if zero
+}
+
+// errNoGateway is in the chain of the error that no gateway answers.
+var errNoGateway = errors.New("the gateway does not answer")
 
 func (a adminClient) call(ctx context.Context, method, path string, body, answer any) error {
 	client := http.Client{
-		Timeout: 10 * time.Second,
+		Timeout: cmp.Or(a.timeout, 10*time.Second),
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -101,7 +108,7 @@ func (a adminClient) call(ctx context.Context, method, path string, body, answer
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return hint(errors.New("the gateway does not answer on "+a.socket), "approvals are voted on where the gateway runs, while it runs; are you the gateway's own user?")
+		return hint(fmt.Errorf("%w on %s", errNoGateway, a.socket), "approvals are voted on where the gateway runs, while it runs; are you the gateway's own user?")
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {

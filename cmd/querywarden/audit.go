@@ -37,6 +37,7 @@ type auditOptions struct {
 	texts, reason          string
 	seed                   int64
 	finish                 bool
+	json                   bool
 }
 
 // auditVerbs are the verbs of audit, in the order in which people need them.
@@ -83,12 +84,16 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	fs.StringVar(&o.texts, "texts", "", "erase: only these `texts`, comma-separated: sql, runs, facts, purpose, reason, problem, search, rows")
 	fs.StringVar(&o.reason, "reason", "", "erase and rotate-key: why, for the record")
 	fs.BoolVar(&o.finish, "finish", false, "rotate-key: retire the old key, once everybody knows the new one")
+	fs.BoolVar(&o.json, "json", false, "reconcile: print JSON")
 	rest, err := parseFlags(fs, args)
 	if err != nil {
 		return err
 	}
 	if len(rest) == 1 && rest[0] == "erase" {
 		return erase(ctx, &o, std)
+	}
+	if len(rest) == 1 && rest[0] == "reconcile" {
+		return runReconcile(ctx, &o, std)
 	}
 	if len(rest) == 1 && rest[0] == "rotate-key" {
 		return rotateKey(ctx, &o, std)
@@ -97,7 +102,7 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	for _, v := range auditVerbs {
 		names = append(names, v.name)
 	}
-	writing := []string{"erase", "rotate-key"}
+	writing := []string{"erase", "rotate-key", "reconcile"}
 	if len(rest) == 0 {
 		return usagef("audit needs a verb: %s", strings.Join(append(names, writing...), ", "))
 	}

@@ -73,21 +73,6 @@ type stdioConfig struct {
 	Kind    policy.CallerKind `yaml:"kind"`
 }
 
-type warehouseConfig struct {
-	// Emulator is the folder of the embedded warehouse. With it, everything
-	// below is set by the gate itself.
-	Emulator string `yaml:"emulator"`
-
-	Account        string `yaml:"account"`
-	Host           string `yaml:"host"`
-	User           string `yaml:"user"`
-	PrivateKeyFile string `yaml:"private_key_file"`
-	Role           string `yaml:"role"`
-	Warehouse      string `yaml:"warehouse"`
-	Database       string `yaml:"database"`
-	Schema         string `yaml:"schema"`
-}
-
 type approvalsConfig struct {
 	// Wait is how long request_approval holds a call before it says pending.
 	Wait duration `yaml:"wait"`
@@ -181,12 +166,8 @@ func (c *config) check() error {
 	if c.Policy == "" {
 		return errors.New("policy: the policy file is missing; without one everything is denied")
 	}
-	w := &c.Warehouse
-	switch {
-	case w.Emulator != "" && (w.Account != "" || w.User != "" || w.Host != "" || w.PrivateKeyFile != ""):
-		return errors.New("warehouse: emulator stands beside the settings of an account; keep one of them")
-	case w.Emulator == "" && (w.Account == "" || w.User == "" || w.PrivateKeyFile == ""):
-		return errors.New("warehouse: needs either emulator, or account, user and private_key_file")
+	if err := c.Warehouse.check(); err != nil {
+		return fmt.Errorf("warehouse: %w", err)
 	}
 	if c.Approvals.Wait == 0 {
 		c.Approvals.Wait = duration(45 * time.Second)

@@ -41,6 +41,7 @@ var edges = map[string][]string{
 	"internal/client":                {},
 	"internal/client/format":         {"internal/client"},
 	"internal/emulator":              {"internal/snowsql/ast", "internal/snowsql/parser", "internal/snowsql/token"},
+	"internal/reconcile":             {"audit", "internal/warehouse"},
 	"internal/console":               {"approvals", "audit", "policy", "internal/identity"},
 	"internal/modeltest":             {},
 	"examples":                       {},

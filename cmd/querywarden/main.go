@@ -14,6 +14,9 @@
 //	querywarden connect URL            a gateway for clients that only speak stdio
 //	querywarden config CLIENT          what to paste into an MCP client
 //	querywarden login|logout URL       sign in at a gateway, and out
+//	querywarden doctor --config F      what is wrong with a configuration
+//	querywarden setup snowflake        the SQL that an administrator runs once
+//	querywarden emulator               a Snowflake small enough to carry
 //	querywarden token [--json]         the token of this job, or of who is signed in
 //
 // Exit status: 0 done, 1 refused or failed, 2 called wrongly.
@@ -70,6 +73,9 @@ func commands() []command {
 		{"config", "claude-code|cursor|codex|… [--stdio] [--url URL] [--capture]", "what to paste into an MCP client", runConfig},
 		{"login", "URL [--device] [--client-id ID]", "sign in at a gateway", runLogin},
 		{"logout", "URL", "end a sign-in", runLogout},
+		{"doctor", "--config F [--json]", "what is wrong with a configuration, and what to do", runDoctor},
+		{"setup", "snowflake [--config F] [--public-key K] [--addresses A]", "the SQL that an administrator runs once", runSetup},
+		{"emulator", "[--listen ADDR] [--dir D] [--demo]", "a Snowflake small enough to carry", runEmulator},
 		{"token", "[--url URL] [--github] [--json] | --config F [--as SUBJECT]", "the token of this job, of who is signed in, or of the demo", runToken},
 		{"version", "", "print the version", runVersion},
 	}

@@ -3,20 +3,19 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -43,9 +42,10 @@ type gateway struct {
 	server    *mcp.Server
 	verifier  *identity.Verifier
 	policy    *policy.Policy
-	reader    *audit.Reader    // for the console
-	console   *console.Console // nil if there is none
-	demo      http.Handler     // the demo's identity provider, nil elsewhere
+	reader    *audit.Reader     // for the console
+	console   *console.Console  // nil if there is none
+	demo      http.Handler      // the demo's identity provider, nil elsewhere
+	logins    []warehouse.Login // as whom the gateway is in the account
 	logger    *slog.Logger
 
 	anchored     sync.WaitGroup // the log's anchors are being told
@@ -88,6 +88,7 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if err != nil {
 		return nil, err
 	}
+	g.logins = append(slices.Collect(maps.Values(warehouseConfig.Others)), warehouseConfig.Login)
 	if g.warehouse, err = warehouse.Open(warehouseConfig); err != nil {
 		return nil, err
 	}
@@ -101,6 +102,7 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		Warehouse:    g.warehouse,
 		Policy:       g.policy,
 		MaskKey:      maskKey,
+		Login:        c.Warehouse.loginOf,
 		Database:     warehouseConfig.Database,
 		Schema:       warehouseConfig.Schema,
 		Version:      version(),
@@ -201,80 +203,11 @@ const (
 	emulatorSchema    = "PUBLIC"
 )
 
-// warehouseConfig says how to log in: into the account of the configuration,
-// or into the emulator, which it starts and gives a key made for this process
-// alone.
-func (g *gateway) warehouseConfig(ctx context.Context) (warehouse.Config, error) {
-	c := g.config.Warehouse
-	if c.Emulator == "" {
-		key, err := readKey(g.config.path(c.PrivateKeyFile))
-		if err != nil {
-			return warehouse.Config{}, err
-		}
-		return warehouse.Config{
-			Account: c.Account, Host: c.Host, Record: g.log.RecordOwn,
-			Login: warehouse.Login{User: c.User, PrivateKey: key, Role: c.Role, Warehouse: c.Warehouse, Database: c.Database, Schema: c.Schema},
-		}, nil
-	}
-	var err error
-	if g.emulator, err = emulator.Open(g.config.path(c.Emulator), emulator.Options{Logger: g.logger}); err != nil {
-		return warehouse.Config{}, fmt.Errorf("opening the embedded warehouse: %w", err)
-	}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return warehouse.Config{}, fmt.Errorf("making a key: %w", err)
-	}
-	if err := g.emulator.AddUser(emulatorUser, &key.PublicKey, emulatorRole); err != nil {
-		return warehouse.Config{}, err
-	}
-	addr, err := g.emulator.Start("127.0.0.1:0")
-	if err != nil {
-		return warehouse.Config{}, fmt.Errorf("starting the embedded warehouse: %w", err)
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return warehouse.Config{}, fmt.Errorf("starting the embedded warehouse: %w", err)
-	}
-	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
-	if err != nil {
-		return warehouse.Config{}, fmt.Errorf("starting the embedded warehouse: %w", err)
-	}
-	return warehouse.Config{
-		Account: emulatorAccount, Protocol: "http", Host: host, Port: n, Record: g.log.RecordOwn,
-		Login: warehouse.Login{
-			User: emulatorUser, PrivateKey: key, Role: emulatorRole, Warehouse: emulatorWarehouse,
-			Database: or(c.Database, emulatorDatabase), Schema: or(c.Schema, emulatorSchema),
-		},
-	}, nil
-}
-
 func or(s, otherwise string) string {
 	if s == "" {
 		return otherwise
 	}
 	return s
-}
-
-// readKey reads a PKCS #8 RSA private key in PEM, as Snowflake's key-pair
-// authentication has it.
-func readKey(file string) (*rsa.PrivateKey, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the warehouse key: %w", err)
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("reading the warehouse key: %s holds no PEM block", file)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, hint(fmt.Errorf("reading the warehouse key: %w", err), "an unencrypted PKCS #8 key is expected: openssl genrsa 2048 | openssl pkcs8 -topk8 -nocrypt")
-	}
-	rsaKey, ok := key.(*rsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("reading the warehouse key: Snowflake takes RSA keys, this is %T", key)
-	}
-	return rsaKey, nil
 }
 
 // secretFile reads a secret of 32 bytes, and makes it where there is none.
@@ -388,6 +321,7 @@ func (g *gateway) serve(ctx context.Context, listener net.Listener) error {
 		servers[0].TLSConfig = own.config()
 		kept.Go(func() { g.watchCertificate(ctx, own) })
 	}
+	kept.Go(func() { g.keepReconciled(ctx) })
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)

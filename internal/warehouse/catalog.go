@@ -105,6 +105,7 @@ func stored(identifier string) string {
 type catalog struct {
 	warehouse *Warehouse
 	authorize func(sql string) (audit.Receipt, error)
+	login     string // whose session reads
 	tables    []policy.Table
 }
 
@@ -160,7 +161,7 @@ func (c *catalog) read(ctx context.Context, database, text string, width int, ea
 	if err != nil {
 		return err
 	}
-	rows, err := c.warehouse.Run(ctx, receipt, Statement{SQL: text})
+	rows, err := c.warehouse.Run(ctx, receipt, Statement{SQL: text, Login: c.login})
 	if err != nil {
 		return err
 	}

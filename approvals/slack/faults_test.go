@@ -2,11 +2,13 @@ package slack
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"pgregory.net/rapid"
 
 	"querywarden/approvals"
@@ -205,6 +207,58 @@ func TestTooMuch(t *testing.T) {
 	}
 }
 
+// TestManifest: the app that the example describes is allowed what it needs, and
+// not more.
+func TestManifest(t *testing.T) {
+	text, err := os.ReadFile("../../examples/slack/manifest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct {
+		OAuth struct {
+			Scopes struct{ Bot []string }
+		} `yaml:"oauth_config"`
+		Settings struct {
+			Interactivity struct {
+				Enabled bool `yaml:"is_enabled"`
+			}
+			Socket bool `yaml:"socket_mode_enabled"`
+		}
+	}
+	if err := yaml.Unmarshal(text, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if !manifest.Settings.Interactivity.Enabled || !manifest.Settings.Socket {
+		t.Errorf("%+v", manifest.Settings)
+	}
+	// works tells whether everything does that needs a scope.
+	works := func(scopes []string) bool {
+		w := newWorld(t, nil)
+		w.slack.Grant(scopes...)
+		a := asking(bySlack)
+		a.Binding.Statement += strings.Repeat(" ", statementLimit)
+		r, err := w.store.Create(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.it.Tell(t.Context(), approvals.Notice{Kind: approvals.Asked, Request: r}); err != nil || len(w.slack.Files()) == 0 {
+			return false
+		}
+		w.slack.AddUser(slacktest.User{ID: account("olga"), Name: "olga", Email: "other@example.com"})
+		c := click{team: slacktest.Team, user: account("olga"), action: approve}
+		return w.it.account(t.Context(), &c) == CodeAddress
+	}
+	all := manifest.OAuth.Scopes.Bot
+	if !works(all) {
+		t.Errorf("%q are not enough", all)
+	}
+	for i := range all {
+		if without := slices.Delete(slices.Clone(all), i, i+1); works(without) {
+			t.Errorf("%q is not needed", all[i])
+		}
+	}
+}
+
 // TestReminders: who waits is told again, and elsewhere.
 func TestReminders(t *testing.T) {
 	for _, second := range []string{"", secondChannel} {
@@ -212,13 +266,19 @@ func TestReminders(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
 			need := bySlack
-			need.Channel, need.Escalate, need.Quorum = otherChannel, second, 2
-			need.DecideWithin, need.Remind = 4*time.Second, 50*time.Millisecond
+			need.Channel, need.Escalate, need.Quorum, need.DecideWithin = otherChannel, second, 2, time.Hour
 			r, m := w.ask(asking(need))
+			// Another request makes the outbox look at the clock.
+			later := func(d time.Duration) {
+				w.ahead.Store(int64(d))
+				w.ask(asking(bySlack))
+			}
+			later(31 * time.Minute)
 			w.slack.Wait("a reminder that all see", func() bool {
 				all := w.slack.Messages(otherChannel)
 				return len(all) == 2 && all[1].Broadcast && all[1].Thread == m.TS && strings.Contains(all[1].Render(), "This still waits for owners")
 			})
+			later(46 * time.Minute)
 			if second == "" {
 				w.slack.Wait("a last word", func() bool {
 					all := w.slack.Messages(otherChannel)
@@ -227,6 +287,7 @@ func TestReminders(t *testing.T) {
 			} else {
 				w.slack.Wait("a message in the second channel", func() bool { return len(w.slack.Messages(secondChannel)) == 1 })
 			}
+			w.ahead.Store(int64(time.Hour))
 			w.wants(r, approvals.Expired)
 			w.shows(r, "Expired")
 			if second != "" {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,25 @@ func (s *Server) bind(c slacktest.Customize) {
 	})
 }
 
+// scopeOf is what a token has to be good for to call a method, empty where any
+// will do.
+func scopeOf(method string) string {
+	switch method {
+	case "chat.postMessage", "chat.postEphemeral", "chat.update":
+		return "chat:write"
+	case "files.getUploadURLExternal", "files.completeUploadExternal":
+		return "files:write"
+	case "users.info":
+		return "users:read"
+	default:
+		return ""
+	}
+}
+
+func (s *Server) granted(scope string) bool {
+	return scope == "" || s.scopes == nil || slices.Contains(s.scopes, scope)
+}
+
 // method answers one method of the Web API. fn is called under the lock and
 // returns the answer, or Slack's word for what is wrong.
 func (s *Server) method(name, token string, fn func(url.Values) (map[string]any, string)) http.HandlerFunc {
@@ -58,6 +78,8 @@ func (s *Server) method(name, token string, fn func(url.Values) (map[string]any,
 		switch next := s.failures[name]; {
 		case sent != token:
 			problem = "invalid_auth"
+		case !s.granted(scopeOf(name)):
+			problem = "missing_scope"
 		case len(next) > 0:
 			problem, s.failures[name] = next[0], next[1:]
 		default:
@@ -119,6 +141,9 @@ func (s *Server) usersInfo(args url.Values) (map[string]any, string) {
 	u, ok := s.users[args.Get("user")]
 	if !ok {
 		return nil, "user_not_found"
+	}
+	if !s.granted("users:read.email") {
+		u.Email = ""
 	}
 	return map[string]any{"user": map[string]any{
 		"id": u.ID, "team_id": teamOf(u), "name": u.Name, "real_name": u.Name, "deleted": u.Deleted, "is_bot": u.Bot,

@@ -104,6 +104,7 @@ type Server struct {
 	failures   map[string][]string
 	posted     map[string]time.Time // channel → its last message
 	rate       bool
+	scopes     []string // of the bot's token; nil for all
 	refuseApp  bool
 	faults     Faults
 	held       *envelope
@@ -167,6 +168,13 @@ func (s *Server) AddChannel(ids ...string) {
 	for _, id := range ids {
 		s.channels[id] = true
 	}
+}
+
+// Grant makes the bot's token good for these scopes alone.
+func (s *Server) Grant(scopes ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scopes = append([]string{}, scopes...)
 }
 
 // LimitRate makes chat.postMessage refuse more than one message in a second

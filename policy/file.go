@@ -85,16 +85,17 @@ const (
 // destroy shop.payroll.* may not drop the schema shop.payroll either. A pattern
 // with two names is a schema and one with one name a database; "kind:" before a
 // pattern means objects of that kind only (stage:shop.public.*,
-// warehouse:etl). A rule that lets procedures be called has to say so:
-// procedure:shop.public.refresh.
+// warehouse:etl).
 //
-// A view whose definition the gateway's role cannot read is refused, because
-// masks on the tables below it cannot be found. opaque_views vouches for views:
-// they are read as tables, with the masks and filters that name them, and what
-// they show of other tables is their owner's to know. So are groups large enough
-// to aggregate over, which no mask can see to. What an own function or a procedure does and
-// returns is for the rule's author to know: it sees masked arguments and, inside,
-// whatever its owner may see.
+// A function of the account's own is called where a rule names it in full, a
+// procedure where a rule says so by its kind: procedure:shop.public.refresh. Both
+// get masked arguments. What they do inside, and what they return, nobody masks:
+// whoever writes the rule vouches for it.
+//
+// A view whose definition cannot be read is refused, because masks on the tables
+// below it cannot be found. opaque_views vouches for such views: they are read as
+// tables, with the masks and filters that name them. A secure view over groups of
+// a minimum size is how aggregates of masked columns are offered.
 func Parse(data []byte) (*Policy, error) {
 	p := &Policy{
 		text:   slices.Clone(data),

@@ -29,22 +29,16 @@ type name struct{ database, schema, object string }
 // of, each with [StageColumn] as its only column.
 func NewCatalog(tables []policy.Table) *Catalog {
 	c := &Catalog{byName: make(map[name]*policy.Table, len(tables)), stages: map[name]*policy.Table{}, schemas: map[[2]string]bool{}}
-	isStage := func(t policy.Table) int {
-		if t.Kind == policy.StageObject {
-			return 1
-		}
-		return 0
-	}
 	all := slices.Clone(tables)
 	slices.SortFunc(all, func(a, b policy.Table) int {
-		return cmp.Or(cmp.Compare(isStage(a), isStage(b)), cmp.Compare(a.Database, b.Database), cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
 	})
-	c.tables = all
-	for i := range all {
-		if isStage(all[i]) == 1 {
-			c.tables = all[:min(i, len(c.tables))]
-			c.stages[name{all[i].Database, all[i].Schema, all[i].Name}] = &all[i]
+	for i, t := range all {
+		if t.Kind == policy.StageObject {
+			c.stages[name{t.Database, t.Schema, t.Name}] = &all[i]
+			continue
 		}
+		c.tables = append(c.tables, t)
 	}
 	for i := range c.tables {
 		t := &c.tables[i]

@@ -36,6 +36,7 @@ type config struct {
 	Stdio     *stdioConfig        `yaml:"stdio"`
 	Warehouse warehouseConfig     `yaml:"warehouse"`
 	Approvals approvalsConfig     `yaml:"approvals"`
+	Slack     *slackConfig        `yaml:"slack"`
 	Console   *consoleConfig      `yaml:"console"`
 	Retention retentionConfig     `yaml:"retention"`
 
@@ -75,7 +76,14 @@ type stdioConfig struct {
 
 type approvalsConfig struct {
 	// Wait is how long request_approval holds a call before it says pending.
-	Wait duration `yaml:"wait"`
+	Wait    duration       `yaml:"wait"`
+	Webhook *webhookConfig `yaml:"webhook"`
+}
+
+// webhookConfig is where requests are told of; see approvals.Webhook.
+type webhookConfig struct {
+	URL        string `yaml:"url"`
+	SecretFile string `yaml:"secret_file"`
 }
 
 // retentionConfig says how long the log keeps texts; their digests stay.
@@ -171,6 +179,15 @@ func (c *config) check() error {
 	}
 	if c.Approvals.Wait == 0 {
 		c.Approvals.Wait = duration(45 * time.Second)
+	}
+	if w := c.Approvals.Webhook; w != nil && (w.URL == "" || w.SecretFile == "") {
+		return errors.New("approvals.webhook: needs both url and secret_file")
+	}
+	if err := c.Slack.check(); err != nil {
+		return err
+	}
+	if c.Slack != nil && c.Console == nil {
+		return errors.New("slack: needs the console, where people link their accounts; add a console section")
 	}
 	if c.Anchors.Every == 0 {
 		c.Anchors.Every = duration(time.Minute)

@@ -51,14 +51,17 @@ func (c *consoleConfig) check(issuers []issuerConfig) error {
 	return fmt.Errorf("console.issuer: %q is none of identity.issuers", c.Issuer)
 }
 
-// handler is everything that the gateway serves over HTTP: the console, and
-// behind it agents' calls.
+// handler is everything that the gateway serves over HTTP: the console, Slack's
+// callbacks, and behind them agents' calls.
 func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", g.server.Handler())
 	if g.console != nil {
 		mux.Handle("/console", g.console.Handler())
 		mux.Handle("/console/", g.console.Handler())
+	}
+	if g.slack != nil {
+		mux.Handle("/slack/interactions", g.slack.Handler())
 	}
 	if g.demo != nil {
 		mux.Handle("/demo/", g.demo)

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"querywarden/approvals"
+	"querywarden/approvals/slack"
 	"querywarden/audit"
 	"querywarden/internal/console"
 	"querywarden/internal/emulator"
@@ -50,6 +51,11 @@ type gateway struct {
 
 	anchored     sync.WaitGroup // the log's anchors are being told
 	stopAnchored context.CancelFunc
+	told         sync.WaitGroup // messengers are being told
+	stopTold     context.CancelFunc
+	slack        *slack.Slack   // nil if nobody is asked there
+	clicks       sync.WaitGroup // are being taken
+	stopClicks   context.CancelFunc
 }
 
 // openGateway opens what the configuration names, in the order of trust: the
@@ -82,6 +88,9 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	g.stopAnchored = stop
 	g.anchored.Go(func() { g.log.KeepAnchored(anchoring, time.Duration(c.Anchors.Every), logger, anchors...) })
 	if g.approvals, err = approvals.Open(ctx, g.log, time.Now); err != nil {
+		return nil, err
+	}
+	if err := g.tellMessengers(ctx); err != nil {
 		return nil, err
 	}
 	warehouseConfig, err := g.warehouseConfig(ctx)
@@ -155,7 +164,11 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if err != nil {
 		return nil, err
 	}
-	return g, g.openConsole(ctx)
+	if err := g.openConsole(ctx); err != nil {
+		return nil, err
+	}
+	g.takeClicks(ctx)
+	return g, nil
 }
 
 // warehouseHint says what to do about a login that does not work.
@@ -170,6 +183,10 @@ func warehouseHint(err error) error {
 // close stops everything that openGateway started, last first.
 func (g *gateway) close(ctx context.Context) error {
 	var errs []error
+	if g.stopClicks != nil {
+		g.stopClicks()
+		g.clicks.Wait()
+	}
 	if g.gate != nil {
 		errs = append(errs, g.gate.Close(ctx))
 	}
@@ -178,6 +195,10 @@ func (g *gateway) close(ctx context.Context) error {
 	}
 	if g.emulator != nil {
 		errs = append(errs, g.emulator.Close())
+	}
+	if g.stopTold != nil {
+		g.stopTold()
+		g.told.Wait()
 	}
 	if g.stopAnchored != nil {
 		g.stopAnchored()

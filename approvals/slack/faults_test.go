@@ -196,6 +196,25 @@ func TestDeleted(t *testing.T) {
 	}
 }
 
+// TestNamedChannel: a policy may name a channel; its message is kept up to date
+// all the same.
+func TestNamedChannel(t *testing.T) {
+	w := newWorld(t, nil)
+	w.slack.NameChannel("C0DATA", "data")
+	need := bySlack
+	need.Channel = "#data"
+	r, err := w.store.Create(t.Context(), asking(need))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.slack.Wait("a message", func() bool { return len(w.slack.Messages("C0DATA")) == 1 })
+	w.click("olga", w.slack.Messages("C0DATA")[0], approve)
+	w.wants(r, approvals.Approved)
+	w.slack.Wait("the message to say so", func() bool {
+		return strings.Contains(w.slack.Messages("C0DATA")[0].Render(), "Approved, and about to run")
+	})
+}
+
 // TestTooMuch: a message that Slack does not take is replaced by one that asks
 // all the same.
 func TestTooMuch(t *testing.T) {

@@ -210,7 +210,7 @@ func (s *Slack) linkURL(ticket string) string {
 
 // Run takes clicks until the context ends, and works on what it has taken
 // before it returns. It finds out which workspace the bot's token is of, and
-// tries for as long as that takes.
+// tries for as long as that takes. It is called once.
 func (s *Slack) Run(ctx context.Context) {
 	if !s.identify(ctx) {
 		return

@@ -16,6 +16,7 @@ const (
 	// to be taken for a new one.
 	steady        = time.Minute
 	envelopeLimit = 1 << 20
+	ackWithin     = 3 * time.Second // afterwards Slack has given up
 )
 
 // listen keeps a Socket Mode client running until the context ends. The client
@@ -104,7 +105,11 @@ func (s *Slack) envelope(ctx context.Context, client *socketmode.Client, id stri
 	s.acknowledge(ctx, client, id, nil)
 }
 
+// acknowledge answers an envelope. It does not wait for a connection that is
+// gone: the client needs its events to be read to make another.
 func (s *Slack) acknowledge(ctx context.Context, client *socketmode.Client, id string, answer any) {
+	ctx, cancel := context.WithTimeout(ctx, ackWithin)
+	defer cancel()
 	if err := client.AckCtx(ctx, id, answer); err != nil {
 		s.config.Logger.Warn("acknowledging a click", "err", err)
 	}

@@ -165,15 +165,16 @@ func content(v approvals.View, blocks []slack.Block) slack.MsgOption {
 
 // post posts the message of a request, and what is too long for it.
 func (s *Slack) post(ctx context.Context, channel string, v approvals.View) (place, error) {
-	_, ts, err := s.api.PostMessageContext(ctx, channel, content(v, s.blocks(v)))
+	id, ts, err := s.api.PostMessageContext(ctx, channel, content(v, s.blocks(v)))
 	if is(err, tooMuch...) {
 		s.config.Logger.Error("Slack does not take a message whole", "approval", v.ID, "err", err)
-		_, ts, err = s.api.PostMessageContext(ctx, channel, content(v, s.shortBlocks(v)))
+		id, ts, err = s.api.PostMessageContext(ctx, channel, content(v, s.shortBlocks(v)))
 	}
 	if err != nil {
 		return place{}, err
 	}
-	at := place{channel, ts}
+	// A policy may say a channel's name; messages are found again by its ID.
+	at := place{id, ts}
 	s.attach(ctx, at, v)
 	return at, nil
 }

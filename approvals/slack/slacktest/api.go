@@ -188,6 +188,9 @@ func (s *Server) content(args url.Values) (*Message, string) {
 }
 
 func (s *Server) postMessage(args url.Values) (map[string]any, string) {
+	if id, ok := s.names[args.Get("channel")]; ok {
+		args.Set("channel", id)
+	}
 	m, problem := s.content(args)
 	if problem != "" {
 		return nil, problem

@@ -96,6 +96,7 @@ type Server struct {
 	changed    chan struct{} // closed and replaced at every change
 	users      map[string]User
 	channels   map[string]bool
+	names      map[string]string // of channels, with their #
 	messages   []*Message
 	files      []*File
 	views      map[string]View
@@ -126,7 +127,7 @@ type trigger struct {
 func New(tb testing.TB) *Server {
 	tb.Helper()
 	s := &Server{
-		tb: tb, changed: make(chan struct{}), users: map[string]User{}, channels: map[string]bool{}, views: map[string]View{},
+		tb: tb, changed: make(chan struct{}), users: map[string]User{}, channels: map[string]bool{}, names: map[string]string{}, views: map[string]View{},
 		triggers: map[string]trigger{}, calls: map[string]int{}, failures: map[string][]string{}, posted: map[string]time.Time{},
 		unacked: map[string]*envelope{},
 	}
@@ -168,6 +169,14 @@ func (s *Server) AddChannel(ids ...string) {
 	for _, id := range ids {
 		s.channels[id] = true
 	}
+}
+
+// NameChannel gives a channel a name, by which it can be posted to and nothing
+// else.
+func (s *Server) NameChannel(id, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.channels[id], s.names["#"+name] = true, id
 }
 
 // Grant makes the bot's token good for these scopes alone.

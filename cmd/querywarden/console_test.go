@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"querywarden/approvals"
 	"querywarden/mcp"
 	"querywarden/policy"
 	"querywarden/tools"
@@ -176,9 +178,9 @@ const inspection = `() => {
 	return problems;
 }`
 
-// TestConsoleInBrowser: a person approves a DROP with the keyboard, and an
-// auditor reads what happened, in a real browser against the real gateway.
-func TestConsoleInBrowser(t *testing.T) {
+// demoInBrowser serves a demo, and opens a browser for it.
+func demoInBrowser(t *testing.T) (*demo, *tab) {
+	t.Helper()
 	ctx := chromium(t)
 	serving, stop := context.WithCancel(t.Context())
 	d, err := openDemo(serving, filepath.Join(t.TempDir(), "demo"), "127.0.0.1:0", slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
@@ -200,7 +202,13 @@ func TestConsoleInBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &tab{t: t, ctx: ctx, base: console, shots: t.ArtifactDir()}
+	return d, &tab{t: t, ctx: ctx, base: console, shots: t.ArtifactDir()}
+}
+
+// TestConsoleInBrowser: a person approves a DROP with the keyboard, and an
+// auditor reads what happened, in a real browser against the real gateway.
+func TestConsoleInBrowser(t *testing.T) {
+	d, b := demoInBrowser(t)
 
 	// The agent works, and asks.
 	token, err := demoToken(d.config, "ada", "analysts")
@@ -316,6 +324,88 @@ func TestConsoleInBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d pictures in %s", len(files), b.shots)
+}
+
+// TestConsolePages looks at the pages of what is rare: everything that a request
+// can say, characters that hide something, an emergency, a log that was changed.
+func TestConsolePages(t *testing.T) {
+	d, b := demoInBrowser(t)
+	ask := func(change func(*approvals.Asking)) string {
+		t.Helper()
+		ada := policy.Identity{Issuer: "https://login.example.com", Subject: "00u1a2b3c4", Email: "ada.lovelace@example.com"}
+		caller := policy.Caller{Issuer: "https://login.example.com", Subject: "agents/devin-17", Groups: []string{"analysts", "eu-analysts"}, Kind: policy.Agent, Behind: &ada}
+		rows := int64(1284310)
+		a := approvals.Asking{
+			Binding: approvals.Binding{
+				Statement: "DELETE FROM RETAIL.STAGING.WEB_EVENTS WHERE OCCURRED_AT < '2025-01-01' AND SESSION_ID NOT IN (SELECT SESSION_ID FROM RETAIL.PUBLIC.ORDERS)",
+				Requester: caller.Identity(), Behind: &ada, Session: "s-7f31", Policy: "p1", Objects: []string{"modify RETAIL.STAGING.WEB_EVENTS", "read RETAIL.PUBLIC.ORDERS"},
+				Masks: []string{"RETAIL.PUBLIC.CUSTOMERS.EMAIL: email"}, Filters: []string{"RETAIL.PUBLIC.ORDERS: region = 'EU'"},
+			},
+			Caller: caller, Sent: "delete from staging.web_events\nwhere occurred_at < '2025-01-01'\n  and session_id not in (select session_id from orders)", Reason: "Old events that belong to no order slow the weekly report down.", Client: "Devin 2026.11",
+			Need: policy.Approval{Groups: []string{"data-owners", "platform"}, Quorum: 2, DecideWithin: 30 * time.Minute, RunWithin: 10 * time.Minute, NeedReason: true, SafetyCopy: 24 * time.Hour},
+			Brief: approvals.Brief{
+				Effects: []string{"Removes rows from RETAIL.STAGING.WEB_EVENTS."}, Rows: &rows, RowsNote: "of 9,001,223, counted just now with the same condition", Depends: []string{"RETAIL.PUBLIC.DAILY_TRAFFIC", "RETAIL.PUBLIC.FUNNEL"},
+				Estimate: "scans 412 of 418 partitions, 1.9 GiB", Undo: "CREATE TABLE RETAIL.STAGING.WEB_EVENTS_BEFORE CLONE RETAIL.STAGING.WEB_EVENTS BEFORE(STATEMENT => '<query id>')", UndoBy: time.Now().Add(24 * time.Hour),
+			},
+			Marks: []approvals.Mark{{Start: 0, End: 6, Kind: "effect"}, {Start: 12, End: 37, Kind: "object"}},
+		}
+		if change != nil {
+			change(&a)
+		}
+		r, err := d.gateway.approvals.Create(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.ID
+	}
+	whole := ask(nil)
+	hidden := ask(func(a *approvals.Asking) {
+		a.Binding.Statement = "DROP TABLE RETAIL.STAGING.\"OLD\u202e\u2066 ;yllaer ton\u2069\u2066\" /* \u200b */"
+		a.Brief, a.Marks, a.Need.NeedReason, a.Need.Quorum = approvals.Brief{RowsNote: "a table is dropped whole"}, nil, false, 1
+		a.Sent = a.Binding.Statement
+	})
+	broken := ask(func(a *approvals.Asking) {
+		a.Need.BreakGlass = &policy.BreakGlass{Groups: []string{"auditors"}, AcknowledgeWithin: 24 * time.Hour}
+	})
+
+	b.open("/", "a.go")
+	b.signIn("bob")
+	b.look("home-many")
+	b.open("/requests/"+whole, "#approve")
+	b.look("request-whole")
+	b.run(chromedp.Click(chromedp.CSS("#approve")), chromedp.WaitVisible(chromedp.CSS(".say.bad")))
+	b.look("request-no-reason")
+	b.open("/requests/"+hidden, "#approve")
+	b.look("request-hidden")
+	b.run(chromedp.SendKeys(chromedp.CSS("#reason"), "I have read the code points."))
+	b.click("#approve", ".say.good")
+	if got := b.text(".chip.big"); got != string(approvals.Approved) && got != string(approvals.Failed) {
+		t.Errorf("what hides something was approved where it is shown, and is %s", got)
+	}
+	b.open("/requests/none", "h1")
+	b.look("not-there")
+
+	b.click("form.who button", "a.go")
+	b.signIn("carol")
+	b.open("/requests/"+broken, ".glass summary")
+	b.run(chromedp.Click(chromedp.CSS(".glass summary")), chromedp.WaitVisible(chromedp.CSS("#ticket")))
+	b.look("emergency")
+	b.run(chromedp.SendKeys(chromedp.CSS("#ticket"), "INC-2041"), chromedp.SendKeys(chromedp.CSS("#glass-reason"), "The disk is full and the shop is down."))
+	b.click("#break-glass", ".say.good")
+	b.look("emergency-open")
+
+	db, err := sql.Open("sqlite", d.config.auditFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`UPDATE entries SET texts = CAST(replace(CAST(texts AS TEXT), 'weekly', 'weakly') AS BLOB) WHERE approval = ? AND kind = 'approval_requested'`, whole); err != nil {
+		t.Fatal(err)
+	}
+	b.open("/log/sessions/s-7f31", ".badge.bad")
+	b.look("session-changed")
+	b.open("/log/verify", ".badge.bad")
+	b.look("verify-changed")
 }
 
 // press reaches a field and then a button with the Tab key alone, and presses

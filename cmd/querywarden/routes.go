@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -35,10 +36,10 @@ func (c *consoleConfig) check(issuers []issuerConfig) error {
 		return nil
 	}
 	if c.ClientID == "" {
-		return fmt.Errorf("console: client_id is missing: register the gateway at your identity provider, with .../console/callback to send people back to")
+		return hint(errors.New("console: client_id is missing"), "register the gateway at your identity provider, with https://YOUR-GATEWAY/console/callback to send people back to")
 	}
 	if c.Fresh < 0 {
-		return fmt.Errorf("console.fresh: a duration cannot be negative")
+		return errors.New("console.fresh: a duration cannot be negative")
 	}
 	if c.Issuer == "" && len(issuers) == 1 {
 		c.Issuer = issuers[0].URL
@@ -48,7 +49,7 @@ func (c *consoleConfig) check(issuers []issuerConfig) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("console.issuer: %q is none of identity.issuers", c.Issuer)
+	return hint(fmt.Errorf("console.issuer: %q is none of identity.issuers", c.Issuer), "people sign in to the console at one issuer; with several, console.issuer says which")
 }
 
 // handler is everything that the gateway serves over HTTP: the console, Slack's

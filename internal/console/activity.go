@@ -43,7 +43,7 @@ type layer struct {
 
 const (
 	chartWidth, chartHeight = 720.0, 200.0
-	chartLeft, chartBottom  = 64.0, 36.0
+	chartLeft, chartBottom  = 64.0, 40.0
 )
 
 // drawDays draws stacked bars, a day each.

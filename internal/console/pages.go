@@ -26,7 +26,7 @@ func parsePages(now func() time.Time) (*template.Template, error) {
 		"plural":  func(n any, what string) string { return plural(whole(n), what) },
 		"grouped": func(n any) string { return grouped(whole(n)) },
 		"took":    took,
-		"length":  func(d time.Duration) string { return d.String() },
+		"length":  length,
 		"tone":    stateTone,
 		"spans":   func(s string) []span { return spans(s, nil, true) },
 		"name":    approvals.Name,

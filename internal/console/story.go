@@ -16,7 +16,7 @@ import (
 type step struct {
 	Index int64
 	Time  time.Time
-	Tone  string // how it looks: "good", "bad", "wait", or "" for what only happened
+	Tone  string // how it looks: "good", "bad", "wait", "quiet", or "" for what only happened
 	Title string
 	Lines []told
 	Table *table // rows that came back, where policy keeps them
@@ -191,7 +191,10 @@ func (t *teller) tell(s *step, e *audit.Entry) {
 		s.code("Ran", text(e, "runs"))
 		t.ended(s, e)
 	case audit.KindRead:
-		s.Title = who(v.Caller) + " looked at " + v.Page
+		s.Tone, s.Title = "quiet", who(v.Caller)+" looked at "+v.Page
+		if v.Approval != "" {
+			s.Title = who(v.Caller) + " read the request"
+		}
 		s.say("Looking for", text(e, "search"))
 	default:
 		s.Title = string(v.Kind)

@@ -173,6 +173,18 @@ func ago(t, now time.Time) string {
 	return "in " + text
 }
 
+// length writes a time that a policy gives, in the largest unit that says it.
+func length(d time.Duration) string {
+	switch {
+	case d >= time.Hour && d%time.Hour == 0:
+		return plural(int64(d/time.Hour), "hour")
+	case d >= time.Minute && d%time.Minute == 0:
+		return plural(int64(d/time.Minute), "minute")
+	default:
+		return d.String()
+	}
+}
+
 // took writes how long something took.
 func took(d time.Duration) string {
 	switch {

@@ -169,6 +169,7 @@ func TestOurs(t *testing.T) {
 	for to, want := range map[string]string{
 		"/console/requests/apr_1?done=x": "/console/requests/apr_1?done=x", "/console/": "/console/", "/console/log?text=a%20b": "/console/log?text=a%20b",
 		"//evil": startPage, "/console/%2f%2fevil": startPage, "/console": startPage, "/console/./x": startPage, "/console/x/": startPage, "/console/a\tb": startPage,
+		"/console/a\\b": startPage, "/console/a b": startPage, "/console/é": startPage, "/console/x?a=\\": startPage,
 	} {
 		if got := ours(to); got != want {
 			t.Errorf("%q: %q, want %q", to, got, want)
@@ -193,6 +194,11 @@ func TestWords(t *testing.T) {
 	}
 	if plural(1, "entry") != "1 entry" || plural(2, "entry") != "2 entries" || plural(0, "row") != "0 rows" {
 		t.Error("the plural is wrong")
+	}
+	for d, want := range map[time.Duration]string{24 * time.Hour: "24 hours", time.Hour: "1 hour", 90 * time.Minute: "90 minutes", 90 * time.Second: "1m30s"} {
+		if got := length(d); got != want {
+			t.Errorf("%s: %q, want %q", d, got, want)
+		}
 	}
 	for n, want := range map[int64]int64{1: 2, 2: 2, 3: 4, 7: 8, 10: 10, 11: 20, 55: 60, 999: 1000} {
 		if got := round(n); got != want {

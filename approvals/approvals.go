@@ -104,13 +104,15 @@ func Short(digest string) string { return digest[:min(len(digest), 16)] }
 // required.
 type Asking struct {
 	Binding Binding
-	Caller  policy.Caller   // the requester, with kind and groups
-	Sent    string          // the statement as the agent sent it
-	Reason  string          // asserted
-	Client  string          // the program that asks, asserted
-	Need    policy.Approval // what it takes
-	Brief   Brief
-	Marks   []Mark // in Binding.Statement
+	Caller  policy.Caller // the requester, with kind and groups
+	Sent    string        // the statement as the agent sent it
+	Reason  string        // asserted
+	Client  string        // the program that asks, asserted
+	// Conversation is the client's name for what belongs together, asserted.
+	Conversation string
+	Need         policy.Approval // what it takes
+	Brief        Brief
+	Marks        []Mark // in Binding.Statement
 	// After is a request that this one takes the place of: what was approved
 	// there is not what would run now.
 	After string
@@ -132,6 +134,9 @@ type Brief struct {
 	// zero if that is not known.
 	Undo   string    `json:"undo,omitempty"`
 	UndoBy time.Time `json:"undo_by,omitzero"`
+	// Retention is how many days the account keeps what was there before; nil
+	// if that is not known.
+	Retention *int `json:"retention,omitempty"`
 }
 
 // A Mark is a place in a statement, in bytes, that an approver should not
@@ -144,21 +149,23 @@ type Mark struct {
 
 // A Request is a statement that waits, or has waited, for a person.
 type Request struct {
-	ID       string          `json:"id"`
-	State    State           `json:"state"`
-	Digest   string          `json:"digest"`
-	Binding  Binding         `json:"binding"`
-	Caller   policy.Caller   `json:"caller"` // the requester as of the request
-	Sent     string          `json:"sent"`   // the statement as the agent sent it
-	Reason   string          `json:"reason"` // asserted
-	Client   string          `json:"client"` // asserted
-	Approval policy.Approval `json:"approval"`
-	Brief    Brief           `json:"brief"`
-	Marks    []Mark          `json:"marks,omitempty"`
-	Asked    time.Time       `json:"asked"`
-	DecideBy time.Time       `json:"decide_by"`
-	RunBy    time.Time       `json:"run_by,omitzero"` // once approved
-	Votes    []Vote          `json:"votes,omitempty"`
+	ID      string        `json:"id"`
+	State   State         `json:"state"`
+	Digest  string        `json:"digest"`
+	Binding Binding       `json:"binding"`
+	Caller  policy.Caller `json:"caller"` // the requester as last seen
+	Sent    string        `json:"sent"`   // the statement as the agent sent it
+	Reason  string        `json:"reason"` // asserted
+	Client  string        `json:"client"` // asserted
+	// Conversation is asserted as well.
+	Conversation string          `json:"conversation,omitempty"`
+	Approval     policy.Approval `json:"approval"`
+	Brief        Brief           `json:"brief"`
+	Marks        []Mark          `json:"marks,omitempty"`
+	Asked        time.Time       `json:"asked"`
+	DecideBy     time.Time       `json:"decide_by"`
+	RunBy        time.Time       `json:"run_by,omitzero"` // once approved
+	Votes        []Vote          `json:"votes,omitempty"`
 
 	After  string `json:"after,omitempty"`  // the request that this one takes the place of
 	Before string `json:"before,omitempty"` // the one that takes this one's place
@@ -217,8 +224,10 @@ type Outcome struct {
 	Code    string `json:"code,omitempty"`     // the answer's reason code
 	Error   string `json:"error,omitempty"`    // class and number
 	Ref     string `json:"ref,omitempty"`      // of the outcome's entry in the log
-	// Undo is the way back, now that the query's id is known.
-	Undo string `json:"undo,omitempty"`
+	// Undo is the way back, now that the query's id is known, and UndoBy until
+	// when it is open.
+	Undo   string    `json:"undo,omitempty"`
+	UndoBy time.Time `json:"undo_by,omitzero"`
 }
 
 // Via is the way by which a voter came. The zero Via is none: it takes no vote.

@@ -241,6 +241,9 @@ func (s *Store) deliverTo(ctx context.Context, logger *slog.Logger, m Messenger,
 	}
 }
 
+// earlier are the notices of the same request that come before one and are due.
+const earlier = `SELECT 1 FROM approval_outbox b WHERE b.messenger = ?1 AND b.approval = o.approval AND b.due <= ?2 AND (b.due, b.seq) < (o.due, o.seq)`
+
 // nextNotice returns the first notice that is due, with how often it was tried.
 // If none is, it returns when the next will be; the zero time if there is none.
 // A notice that has to be repeated holds up the others of its request.
@@ -251,19 +254,20 @@ func (s *Store) nextNotice(ctx context.Context, messenger string) (n *Notice, tr
 		var approval, text string
 		row := tx.QueryRow(`
 			SELECT seq, approval, kind, request, tries, coalesce((SELECT ref FROM approval_refs f WHERE f.approval = o.approval AND f.messenger = o.messenger), '')
-			FROM approval_outbox o WHERE messenger = ?1 AND due <= ?2 AND retry <= ?2 AND NOT EXISTS (
-				SELECT 1 FROM approval_outbox b WHERE b.messenger = ?1 AND b.approval = o.approval AND b.due <= ?2 AND (b.due, b.seq) < (o.due, o.seq))
+			FROM approval_outbox o WHERE messenger = ?1 AND due <= ?2 AND retry <= ?2 AND NOT EXISTS (`+earlier+`)
 			ORDER BY due, seq LIMIT 1`, messenger, now)
 		switch err := row.Scan(&n.Seq, &approval, &n.Kind, &text, &tries, &n.Ref); {
 		case err == nil:
 		case isNoRows(err):
 			n = nil
 			var at *int64
-			if err := tx.QueryRow(`SELECT min(max(due, retry)) FROM approval_outbox WHERE messenger = ?`, messenger).Scan(&at); err != nil {
+			// Nothing that is held up is looked at before what holds it up.
+			err := tx.QueryRow(`SELECT min(max(due, retry)) FROM approval_outbox o WHERE messenger = ?1 AND NOT EXISTS (`+earlier+`)`, messenger, now).Scan(&at)
+			if err != nil {
 				return err
 			}
 			if at != nil {
-				next = time.UnixMicro(max(*at, now+1000))
+				next = time.UnixMicro(*at)
 			}
 			return nil
 		default:

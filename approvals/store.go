@@ -168,7 +168,7 @@ func (s *Store) request(a Asking) (*Request, error) {
 	}
 	now := s.now().UTC()
 	return &Request{
-		ID: "apr_" + strings.ToLower(rand.Text()), State: Pending, Digest: a.Binding.Digest(), Binding: a.Binding, Caller: a.Caller, Sent: a.Sent,
+		ID: "apr_" + strings.ToLower(rand.Text()), State: Pending, Digest: a.Binding.Digest(), Binding: a.Binding, Caller: a.Caller, Sent: a.Sent, Conversation: a.Conversation,
 		Reason: a.Reason, Client: a.Client, Approval: need, Brief: a.Brief, Marks: a.Marks, Asked: now, DecideBy: now.Add(need.DecideWithin), After: a.After,
 	}, nil
 }
@@ -195,6 +195,29 @@ func (s *Store) insert(tx *audit.Tx, r *Request) error {
 		return err
 	}
 	return s.tell(tx, r, Escalated, r.Asked.Add(r.Approval.DecideWithin/4*3))
+}
+
+// Restate notes with what groups, kind and person behind a requester has come
+// since they asked. What is approved runs with the rights of today.
+func (s *Store) Restate(ctx context.Context, c policy.Caller) error {
+	err := s.log.Update(ctx, func(tx *audit.Tx) error {
+		found, err := load(tx, `WHERE state IN (?, ?) AND json_extract(request, '$.caller.issuer') = ? AND json_extract(request, '$.caller.subject') = ?`,
+			string(Pending), string(Approved), c.Issuer, c.Subject)
+		if err != nil {
+			return err
+		}
+		for _, r := range found {
+			r.Caller = c
+			if err := s.save(tx, r, r.State); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("noting a requester's rights: %w", err)
+	}
+	return nil
 }
 
 // remindAfter is when those are reminded who have not answered: half of the
@@ -353,7 +376,8 @@ func (s *Store) Sweep(ctx context.Context) (next time.Time, err error) {
 // what is approved.
 func (s *Store) Ready() <-chan struct{} { return s.approved }
 
-// Wait returns when a request may have changed, or with the context's error.
+// Wait returns when a request may have changed, or with the error of the context
+// or the log.
 // Whoever waits looks at the request first and again afterwards; `seen` is the
 // state that was looked at.
 func (s *Store) Wait(ctx context.Context, id string, seen State) error {
@@ -395,6 +419,8 @@ func (s *Store) Wait(ctx context.Context, id string, seen State) error {
 		return nil
 	case <-expired:
 		return nil
+	case <-s.log.Done():
+		return s.log.Err()
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -306,7 +306,7 @@ func (r *Reader) follow(ctx context.Context, decision *Entry, size int64) (Evide
 		case KindApprovalRequested:
 			// The request that this very call made stands behind its decision.
 			return decision.Event.Tool == "request_approval" && len(approvals) == 0 && v.Caller != nil && decision.Event.Caller != nil && v.Caller.Subject == decision.Event.Caller.Subject
-		case KindApprovalVoted, KindApprovalChanged, KindExecution:
+		case KindApprovalVoted, KindApprovalChanged, KindExecution, KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy:
 			return approvals[v.Approval]
 		case KindOutcome:
 			return v.Of != nil && of[*v.Of]

@@ -107,9 +107,9 @@ If next_cursor is in the answer there are more: pass it as cursor. An empty list
 	}, {
 		name:  "check_approval",
 		title: "Look after an approval request",
-		description: `Looks after a request made with request_approval, by its id, and waits up to wait_seconds for the decision. Once the request is approved, this call runs the statement, once, and returns its result.
-- completed: it has run; the result is here, or was returned before if code is approval_used.
-- pending_approval: still undecided. Call again with wait_seconds 50, or tell the user and look later.
+		description: `Looks after a request made with request_approval, by its id, and waits up to wait_seconds for its end. Once a person has approved it the gateway runs the statement by itself, once, and keeps the result for you for a while: this call returns it.
+- completed: it has run; the result is here, or is not kept any more if code is approval_used.
+- pending_approval: still undecided, or still running. Call again with wait_seconds 50, or tell the user and look later. If code is approval_stale, a person was asked again under the id that is in approval.
 - denied: the person said no, or the request expired, or what was approved is not what would run now. "next" says which and what to do.
 - failed: it was approved and went wrong. If code is outcome_unknown, do not repeat the statement.`,
 		answer:      "query_answer",

@@ -17,8 +17,10 @@ import (
 func (g *Gate) SignedIn(ctx context.Context, call Call, remote string) error {
 	e := callEvent(audit.KindSignIn, "", call)
 	e.Remote = remote
-	_, err := g.config.Log.Append(ctx, e)
-	return err
+	if _, err := g.config.Log.Append(ctx, e); err != nil {
+		return err
+	}
+	return g.meet(ctx, call.Caller)
 }
 
 // ConfigRead records a configuration that was read while the gateway runs.

@@ -30,14 +30,20 @@ type Config struct {
 	// all run as the first one if nil.
 	Login func(policy.Caller, policy.Class) string
 
-	// Database and Schema are where unqualified names are looked for.
-	Database, Schema string
+	// Database and Schema are where unqualified names are looked for, Role and
+	// Compute what statements run as and in; an approval binds them.
+	Database, Schema, Role, Compute string
 
 	// Version is the program's, ConfigText its configuration: for the record.
 	Version, ConfigText string
 
 	// ApprovalWait is how long request_approval holds a call; 45 s if zero.
 	ApprovalWait time.Duration
+	// AnswerKey seals the answers of approved statements while they wait for
+	// their requesters, 32 bytes; without one they end with the process.
+	// AnswerLife is how long they wait; an hour if zero.
+	AnswerKey  []byte
+	AnswerLife time.Duration
 	// Retention says how long the log's texts stay; for ever if zero.
 	Retention audit.Retention
 	// Spool is the folder for what does not fit into memory of a long answer;
@@ -57,6 +63,9 @@ type Gate struct {
 	catalog    atomic.Pointer[resolve.Catalog]
 	refreshing sync.Mutex
 	refusals   refusals
+	requesters requesters
+	executor   *executor
+	kept       *keeper
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -77,15 +86,26 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{config: c}
+	g := &Gate{config: c, executor: newExecutor(ctx), requesters: requesters{known: map[[2]string]policy.Caller{}}}
+	var err error
+	if g.kept, err = newKeeper(c.Log, c.AnswerKey, c.AnswerLife); err != nil {
+		return nil, err
+	}
 	if err := recordStart(ctx, c); err != nil {
 		return nil, err
 	}
 	if err := c.Log.Update(ctx, func(tx *audit.Tx) error {
-		_, err := tx.Exec(lineageSchema + ";" + rowLineageSchema)
-		return err
+		for _, schema := range []string{lineageSchema, rowLineageSchema, keepSchema, copySchema} {
+			if _, err := tx.Exec(schema); err != nil {
+				return err
+			}
+		}
+		return nil
 	}); err != nil {
-		return nil, fmt.Errorf("opening the notes on copies: %w", err)
+		return nil, fmt.Errorf("opening the gate's notes: %w", err)
+	}
+	if err := g.rememberOpen(ctx); err != nil {
+		return nil, err
 	}
 	if err := g.Refresh(ctx); err != nil {
 		return nil, err
@@ -94,6 +114,9 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 	g.stop = stop
 	g.stopped.Go(func() { g.keepFresh(background) })
 	g.stopped.Go(func() { g.retain(background) })
+	g.stopped.Go(func() { g.serveApproved(background) })
+	g.stopped.Go(func() { g.inquire(background) })
+	g.stopped.Go(func() { g.tidy(background) })
 	return g, nil
 }
 
@@ -102,6 +125,10 @@ func Open(ctx context.Context, c Config) (*Gate, error) {
 func (g *Gate) Close(ctx context.Context) error {
 	g.stop()
 	g.stopped.Wait()
+	g.executor.close()
+	if err := g.kept.drop(ctx, true); err != nil {
+		g.config.Logger.Error("ending what was kept for a while", "err", err)
+	}
 	g.countRefusals(ctx)
 	if _, err := g.config.Log.Append(ctx, audit.Event{Kind: audit.KindStop}); err != nil {
 		return fmt.Errorf("recording the stop: %w", err)
@@ -148,7 +175,7 @@ func (g *Gate) publish(ctx context.Context, tables []policy.Table) error {
 	if err != nil {
 		return err
 	}
-	g.catalog.Store(resolve.NewCatalog(labelled(tables, notes, onRows)))
+	g.catalog.Store(resolve.NewCatalog(labelled(withoutCopies(tables), notes, onRows)))
 	return nil
 }
 

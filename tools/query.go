@@ -20,6 +20,9 @@ func (g *Gate) Query(ctx context.Context, call Call, req QueryRequest) QueryAnsw
 		return QueryAnswer{Answer: g.BadCall(ctx, call, "query", "max_rows cannot be negative.")}
 	}
 	call.Purpose = req.Purpose
+	if err := g.meet(ctx, call.Caller); err != nil {
+		return QueryAnswer{Answer: g.unavailable(err)}
+	}
 	j := g.judge(call.Caller, req.SQL, req.MaxRows)
 	receipt, err := g.config.Log.Append(ctx, decisionEvent("query", call, j, req.DryRun))
 	if err != nil {
@@ -74,6 +77,13 @@ func maskedColumns(j *Judgement) []Column {
 // durable before anything is returned; if it cannot be recorded, the rows are
 // withheld although the statement ran. The caller closes the answer's rows.
 func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, receipt audit.Receipt) QueryAnswer {
+	a, _ := g.runRecorded(ctx, call, tool, j, receipt, "")
+	return a
+}
+
+// runRecorded is run for a statement that may have been approved; it returns
+// also what went wrong, for the gate itself.
+func (g *Gate) runRecorded(ctx context.Context, call Call, tool string, j *Judgement, receipt audit.Receipt, approval string) (QueryAnswer, error) {
 	started := time.Now()
 	var res result
 	notes, rows := j.copies, j.copiedRows
@@ -84,8 +94,10 @@ func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, re
 		res = g.execute(ctx, call.Caller, j, receipt)
 	}
 	res.duration = time.Since(started)
-	if _, err := g.config.Log.Append(ctx, outcomeEvent(tool, call, j, receipt, res)); err != nil {
-		return QueryAnswer{Answer: g.unavailable(errors.Join(err, res.rows.Close()))}
+	outcome := outcomeEvent(tool, call, j, receipt, res)
+	outcome.Approval = approval
+	if _, err := g.config.Log.Append(ctx, outcome); err != nil {
+		return QueryAnswer{Answer: g.unavailable(errors.Join(err, res.rows.Close()))}, err
 	}
 	if res.err != nil {
 		// Some rows may have come before it went wrong.
@@ -103,7 +115,7 @@ func (g *Gate) run(ctx context.Context, call Call, tool string, j *Judgement, re
 			g.config.Logger.Error("refreshing the catalog after a change", "err", err)
 		}
 	}
-	return res.answer(j, receipt.Ref())
+	return res.answer(j, receipt.Ref()), res.err
 }
 
 // changesCatalog reports whether a statement of this class may have changed

@@ -89,7 +89,7 @@ func decisionEvent(tool string, call Call, j *Judgement, dryRun bool) audit.Even
 // executionEvent records that an approved statement is about to run. The
 // approval's own transaction makes it the record that lets it.
 func executionEvent(call Call, j *Judgement, approval string) audit.Event {
-	e := callEvent(audit.KindExecution, "check_approval", call)
+	e := callEvent(audit.KindExecution, "approved", call)
 	e.Approval = approval
 	describe(&e, j)
 	return e
@@ -97,7 +97,7 @@ func executionEvent(call Call, j *Judgement, approval string) audit.Event {
 
 // staleEvent records that what was approved is not what would run now.
 func staleEvent(call Call, j *Judgement, approval string) audit.Event {
-	e := callEvent(audit.KindDecision, "check_approval", call)
+	e := callEvent(audit.KindDecision, "approved", call)
 	e.Approval = approval
 	describe(&e, j)
 	e.Verdict, e.Runs, e.Shown = policy.Deny.String(), "", ""

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
 // inMemory is how many bytes of an answer's rows are held in memory.
@@ -38,7 +39,8 @@ type Rows struct {
 	block  cipher.Block
 	iv     [aes.BlockSize]byte
 	write  io.Writer
-	buffer []byte // what is not in the file yet
+	buffer []byte        // what is not in the file yet
+	others *atomic.Int32 // how many others share the file
 }
 
 // NewRows returns no rows yet. If there will be many, their file is made in dir;
@@ -81,7 +83,7 @@ func (r *Rows) spool() error {
 	if r.block, err = aes.NewCipher(key[:]); err != nil {
 		return errors.Join(fmt.Errorf("%w: %w", errSpool, err), f.Close())
 	}
-	r.file = f
+	r.file, r.others = f, &atomic.Int32{}
 	r.write = cipher.StreamWriter{S: cipher.NewCTR(r.block, r.iv[:]), W: f}
 	return nil
 }
@@ -209,9 +211,20 @@ func (r *Rows) String() string {
 	return string(text)
 }
 
-// Close gives the file back. The rows of a closed answer cannot be read.
-func (r *Rows) Close() error {
+// share returns the same rows for somebody else, who closes them as well.
+func (r *Rows) share() *Rows {
 	if !r.Spooled() {
+		return r
+	}
+	r.others.Add(1)
+	same := *r
+	return &same
+}
+
+// Close gives the file back, when the last who shares it closes it. The rows of
+// a closed answer cannot be read.
+func (r *Rows) Close() error {
+	if !r.Spooled() || r.others.Add(-1) >= 0 {
 		return nil
 	}
 	return r.file.Close()

@@ -50,10 +50,14 @@ const (
 	CodeDryRun                 policy.Code = "dry_run"            // judged, not run
 	CodeApprovalDenied         policy.Code = "approval_denied"    // a person said no
 	CodeApprovalExpired        policy.Code = "approval_expired"   // nobody decided, or nobody ran it, in time
+	CodeApprovalCancelled      policy.Code = "approval_cancelled" // the requester took it back
 	CodeApprovalUnknown        policy.Code = "approval_unknown"   // no such request, or not this caller's
 	CodeApprovalStale          policy.Code = "approval_stale"     // what was approved is not what would run now
 	CodeApprovalUsed           policy.Code = "approval_used"      // it ran already
 	CodeApprovalUnknownOutcome policy.Code = "outcome_unknown"    // it was sent, and nobody knows how it ended
+	CodeApprovalLimit          policy.Code = "approval_limit"     // too many requests wait already
+	CodeNotSent                policy.Code = "not_sent"           // approved, and not sent
+	CodeNoCopy                 policy.Code = "no_safety_copy"     // approved, and not sent, since it could not be copied first
 	CodeNothingToApprove       policy.Code = "nothing_to_approve" // it needs no approval, or cannot get one
 	CodeWarehouse              policy.Code = "warehouse_error"    // the warehouse refused or failed
 	CodeTimeout                policy.Code = "timeout"            // it took longer than the limit

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,9 +24,9 @@ import (
 // and root can open it. Who they are is what the kernel says (SO_PEERCRED),
 // never what they send.
 //
-//	GET  /approvals          the open requests
+//	GET  /approvals          the open requests; with ?all=1 the newest of all
 //	GET  /approvals/{id}     one request
-//	POST /approvals/{id}     {"approve": bool, "reason": "…"}
+//	POST /approvals/{id}     {"verb": "approve", "short": "…", "reason": "…"}
 //	POST /explain            how a statement would be judged
 //	POST /erase              {"caller": …, "reason": "…"}: texts of the log go
 //	POST /doctor             what is wrong with the account
@@ -71,16 +72,50 @@ func hostVoter(ctx context.Context, required []string) (approvals.Voter, error) 
 	return approvals.Voter{Identity: policy.Identity{Issuer: hostIssuer, Subject: name}, Groups: required, Via: approvals.ViaHost}, nil
 }
 
-// A vote as the command line sends it.
-type vote struct {
-	Approve bool   `json:"approve"`
-	Reason  string `json:"reason"`
+// A word on a request, as the command line sends it.
+type word struct {
+	Verb   string `json:"verb"`  // of runApprovals
+	Short  string `json:"short"` // of what was shown; see approvals.Short
+	Reason string `json:"reason"`
+	Ticket string `json:"ticket"` // of break-glass
+}
+
+// say passes a word on.
+func (g *gateway) say(ctx context.Context, id string, w word) (approvals.Request, error) {
+	r, err := g.approvals.Get(ctx, id)
+	if err != nil {
+		return r, err
+	}
+	groups := r.Approval.Groups
+	if glass := r.Approval.BreakGlass; glass != nil {
+		groups = slices.Concat(groups, glass.Groups)
+	}
+	voter, err := hostVoter(ctx, groups)
+	if err != nil {
+		return r, err
+	}
+	switch w.Verb {
+	case "approve", "deny":
+		return g.approvals.Vote(ctx, id, w.Short, voter, w.Verb == "approve", w.Reason)
+	case "revoke":
+		return g.approvals.Revoke(ctx, id, voter, w.Reason)
+	case "break-glass":
+		return g.approvals.BreakGlass(ctx, id, w.Short, voter, w.Reason, w.Ticket)
+	case "ack":
+		return g.approvals.Acknowledge(ctx, id, voter, w.Reason)
+	case "settle-done":
+		return g.approvals.Settle(ctx, id, voter, approvals.Done, w.Reason)
+	case "settle-failed":
+		return g.approvals.Settle(ctx, id, voter, approvals.Failed, w.Reason)
+	default:
+		return r, fmt.Errorf("there is no verb %q", w.Verb)
+	}
 }
 
 func (g *gateway) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /approvals", func(w http.ResponseWriter, r *http.Request) {
-		list, err := g.approvals.List(r.Context(), approvals.Filter{})
+		list, err := g.approvals.List(r.Context(), approvals.Filter{All: r.FormValue("all") != ""})
 		answerAdmin(w, list, err)
 	})
 	mux.HandleFunc("GET /approvals/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -88,23 +123,13 @@ func (g *gateway) adminHandler() http.Handler {
 		answerAdmin(w, one, err)
 	})
 	mux.HandleFunc("POST /approvals/{id}", func(w http.ResponseWriter, r *http.Request) {
-		var v vote
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&v); err != nil {
+		var said word
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&said); err != nil {
 			answerAdmin(w, nil, fmt.Errorf("reading the vote: %w", err))
 			return
 		}
-		request, err := g.approvals.Get(r.Context(), r.PathValue("id"))
-		if err != nil {
-			answerAdmin(w, nil, err)
-			return
-		}
-		voter, err := hostVoter(r.Context(), request.Approval.Groups)
-		if err != nil {
-			answerAdmin(w, nil, err)
-			return
-		}
-		voted, err := g.approvals.Vote(r.Context(), request.ID, approvals.Short(request.Digest), voter, v.Approve, v.Reason)
-		answerAdmin(w, voted, err)
+		one, err := g.say(r.Context(), r.PathValue("id"), said)
+		answerAdmin(w, one, err)
 	})
 	mux.HandleFunc("POST /explain", func(w http.ResponseWriter, r *http.Request) {
 		var q question

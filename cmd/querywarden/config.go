@@ -76,7 +76,10 @@ type stdioConfig struct {
 
 type approvalsConfig struct {
 	// Wait is how long request_approval holds a call before it says pending.
-	Wait    duration       `yaml:"wait"`
+	Wait duration `yaml:"wait"`
+	// Answers is how long the answer of an approved statement waits for its
+	// requester.
+	Answers duration       `yaml:"answers"`
 	Webhook *webhookConfig `yaml:"webhook"`
 }
 
@@ -188,6 +191,9 @@ func (c *config) check() error {
 	}
 	if c.Slack != nil && c.Console == nil {
 		return errors.New("slack: needs the console, where people link their accounts; add a console section")
+	}
+	if c.Approvals.Answers < 0 {
+		return errors.New("approvals.answers: a duration cannot be negative")
 	}
 	if c.Anchors.Every == 0 {
 		c.Anchors.Every = duration(time.Minute)

@@ -105,6 +105,10 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if err != nil {
 		return nil, err
 	}
+	answerKey, err := secretFile(filepath.Join(c.path(c.Data), "answers.key"))
+	if err != nil {
+		return nil, err
+	}
 	g.gate, err = tools.Open(ctx, tools.Config{
 		Log:          g.log,
 		Approvals:    g.approvals,
@@ -114,9 +118,13 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		Login:        c.Warehouse.loginOf,
 		Database:     warehouseConfig.Database,
 		Schema:       warehouseConfig.Schema,
+		Role:         warehouseConfig.Role,
+		Compute:      warehouseConfig.Warehouse,
 		Version:      version(),
 		ConfigText:   c.text,
 		ApprovalWait: time.Duration(c.Approvals.Wait),
+		AnswerKey:    answerKey,
+		AnswerLife:   time.Duration(c.Approvals.Answers),
 		Retention:    audit.Retention{Texts: time.Duration(c.Retention.Texts), Rows: time.Duration(c.Retention.Rows)},
 		Spool:        c.path(c.Data),
 		Logger:       logger,

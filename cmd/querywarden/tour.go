@@ -262,7 +262,7 @@ func (t *tour) approve(ctx context.Context) error {
 		t.say("", text.String())
 		t.say("person", "$ querywarden approvals approve "+r.ID)
 		var voted approvals.Request
-		return admin.call(ctx, "POST", "/approvals/"+r.ID, vote{Approve: true, Reason: "Checked with the data team."}, &voted)
+		return admin.call(ctx, "POST", "/approvals/"+r.ID, word{Verb: "approve", Short: approvals.Short(r.Digest), Reason: "Checked with the data team."}, &voted)
 	}
 }
 

@@ -48,11 +48,13 @@ var informationViews = map[string]string{
 		comment AS "COMMENT", created AS "CREATED", created AS "LAST_ALTERED", CAST(1 AS DECIMAL(9,0)) AS "RETENTION_TIME"
 		FROM "_catalog".databases WHERE ` + visible("database_name", "'ACCOUNTADMIN'"),
 	"SCHEMATA": `SELECT catalog_name AS "CATALOG_NAME", schema_name AS "SCHEMA_NAME", 'ACCOUNTADMIN' AS "SCHEMA_OWNER",
-		'NO' AS "IS_TRANSIENT", 'NO' AS "IS_MANAGED_ACCESS", created AS "CREATED", created AS "LAST_ALTERED", comment AS "COMMENT"
+		'NO' AS "IS_TRANSIENT", 'NO' AS "IS_MANAGED_ACCESS", created AS "CREATED", created AS "LAST_ALTERED", comment AS "COMMENT",
+		CAST(1 AS DECIMAL(9,0)) AS "RETENTION_TIME"
 		FROM "_catalog".schemata WHERE catalog_name = $database AND ` + visible("catalog_name || '.' || schema_name", "'ACCOUNTADMIN'"),
 	"TABLES": `SELECT table_catalog AS "TABLE_CATALOG", table_schema AS "TABLE_SCHEMA", table_name AS "TABLE_NAME",
 		table_owner AS "TABLE_OWNER", table_type AS "TABLE_TYPE", CASE WHEN table_type = 'BASE TABLE' THEN 'NO' END AS "IS_TRANSIENT",
-		created AS "CREATED", last_altered AS "LAST_ALTERED", comment AS "COMMENT"
+		created AS "CREATED", last_altered AS "LAST_ALTERED", comment AS "COMMENT",
+		CASE WHEN table_type = 'BASE TABLE' THEN CAST(1 AS DECIMAL(9,0)) END AS "RETENTION_TIME"
 		FROM "_catalog".tables WHERE table_catalog = $database AND ` + visible("table_catalog || '.' || table_schema || '.' || table_name", "table_owner"),
 	"VIEWS": `SELECT table_catalog AS "TABLE_CATALOG", table_schema AS "TABLE_SCHEMA", table_name AS "TABLE_NAME",
 		table_owner AS "TABLE_OWNER", view_definition AS "VIEW_DEFINITION", 'NONE' AS "CHECK_OPTION", 'NO' AS "IS_UPDATABLE",

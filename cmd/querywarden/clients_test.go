@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,7 +28,6 @@ import (
 type clientWorld struct {
 	url      string // of the gateway
 	provider *identitytest.Provider
-	gateway  *gateway
 	dir      string
 }
 
@@ -39,8 +39,7 @@ func newClientWorld(t *testing.T) *clientWorld {
 	w.provider.AddPerson(identitytest.Person{Name: "ada", Groups: []string{"analysts"}})
 	w.provider.AddPerson(identitytest.Person{Name: "eve"})
 	w.provider.AddClient(identitytest.Client{ID: worldClient, Redirects: []string{"http://127.0.0.1/callback"}})
-	logger := slog.New(slog.DiscardHandler)
-	d, err := openDemo(t.Context(), w.dir, "127.0.0.1:0", logger)
+	d, err := openDemo(t.Context(), w.dir, "127.0.0.1:0", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Skipf("skipped: %v", err)
 	}
@@ -67,20 +66,27 @@ func newClientWorld(t *testing.T) *clientWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.gateway, err = openGateway(t.Context(), c, logger); err != nil {
+	serveWorld(t, c, d.listener)
+	w.url = c.Resource
+	return w
+}
+
+// serveWorld serves a configuration until the test ends.
+func serveWorld(t *testing.T, c *config, listener net.Listener) {
+	t.Helper()
+	g, err := openGateway(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- w.gateway.serve(ctx, d.listener) }()
+	go func() { served <- g.serve(ctx, listener) }()
 	t.Cleanup(func() {
 		stop()
-		if err := errors.Join(<-served, w.gateway.close(context.Background())); err != nil {
+		if err := errors.Join(<-served, g.close(context.Background())); err != nil {
 			t.Error(err)
 		}
 	})
-	w.url = c.Resource
-	return w
 }
 
 // token is one of a person's, as a pipeline would have it.

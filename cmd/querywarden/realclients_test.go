@@ -40,17 +40,8 @@ func TestRealClients(t *testing.T) {
 		conn.Close()
 		t.Fatal("there is a network here: run it with unshare -n")
 	}
-	w := &realWorld{clientWorld: newClientWorld(t), clients: *realClients, bin: t.TempDir()}
+	w := &realWorld{clientWorld: newClientWorld(t), clients: *realClients, bin: clientsPath(t, "browser", "xdg-open")}
 	w.provider.SignInAs("ada")
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"querywarden", "browser", "xdg-open"} {
-		if err := os.Symlink(exe, filepath.Join(w.bin, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, c := range []struct {
 		name, folder string
 		run          func(*testing.T, *realWorld)

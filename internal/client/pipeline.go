@@ -126,11 +126,13 @@ func GitHub(getenv func(string) string, resource *url.URL) (Token, error) {
 }
 
 // buildkite asks the agent for a token.
-// https://buildkite.com/docs/agent/v3/cli-oidc
+// https://buildkite.com/docs/agent/cli/reference/oidc
 func buildkite(ctx context.Context, resource *url.URL) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "buildkite-agent", "oidc", "request-token", "--audience", resource.String())
+	// The claims are numbers that the gateway's rules want, and that are not
+	// there unless asked for.
+	cmd := exec.CommandContext(ctx, "buildkite-agent", "oidc", "request-token", "--audience", resource.String(), "--claim", "organization_id,pipeline_id")
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {

@@ -228,7 +228,7 @@ type output struct {
 
 func (o *queryOptions) open(std streams) (*output, error) {
 	out := &output{name: o.output}
-	var w io.Writer = std.out
+	w := std.out
 	width := 0
 	if o.output != "" {
 		f, err := os.Create(o.output + ".new")

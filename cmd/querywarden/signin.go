@@ -93,7 +93,8 @@ func browser() func(string) error {
 			if err := cmd.Start(); err != nil {
 				return err
 			}
-			go cmd.Wait() // its end is no business of ours
+			// How it ends is no business of ours, but that it does is.
+			go func() { _ = cmd.Wait() }()
 			return nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -367,4 +368,55 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("%d rows of an answer of %d", len(rows.rows), a.RowCount)
 		}
 	})
+}
+
+// flat takes rows, and now and then looks at how much memory is held.
+type flat struct {
+	n       int
+	highest uint64
+}
+
+func (*flat) Begin([]Column) error { return nil }
+
+func (f *flat) Row([]json.RawMessage) error {
+	if f.n++; f.n%20_000 == 0 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		f.highest = max(f.highest, m.HeapAlloc)
+	}
+	return nil
+}
+
+// TestFlatAnswer reads an answer of 60 MB, as JSON and as an event, and holds
+// next to nothing of it.
+func TestFlatAnswer(t *testing.T) {
+	const rows = 100_000
+	row := `["` + strings.Repeat("x", 600) + `"]`
+	for _, kind := range []string{"application/json", "text/event-stream"} {
+		rest := &flat{}
+		a, err := gatewayAt(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			if kind != "application/json" {
+				fmt.Fprint(w, "data: ")
+			}
+			fmt.Fprint(w, `{"result":{"structuredContent":{"status":"completed","columns":[{"name":"A"}],"rows":[`)
+			for i := range rows {
+				if i > 0 {
+					fmt.Fprint(w, ",")
+				}
+				fmt.Fprint(w, row)
+			}
+			fmt.Fprintf(w, `],"row_count":%d}}}`, rows)
+			if kind != "application/json" {
+				fmt.Fprint(w, "\n\n")
+			}
+		}).Query(t.Context(), Query{SQL: "select 1"}, rest)
+		if err != nil || a.RowCount != rows || rest.n != rows {
+			t.Fatalf("%s: %d rows: %v", kind, rest.n, err)
+		}
+		if rest.highest > 16<<20 {
+			t.Errorf("%s: %d MB were held", kind, rest.highest>>20)
+		}
+	}
 }

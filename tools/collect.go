@@ -5,17 +5,25 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 
 	"querywarden/internal/warehouse"
 	"querywarden/policy/mask"
 )
 
+var errShape = errors.New("the answer is not of the shape that was judged")
+
 var errRowTooLarge = errors.New("a row is larger than the limit on the answer")
 
 // collect reads rows up to the decision's limits. Detectors look at every text
 // that leaves, the names of columns included.
 func (g *Gate) collect(rows *warehouse.Rows, j *Judgement, res *result) error {
+	// The account knows of columns that the catalog did not, or understands the
+	// statement otherwise: nobody has judged what they hold.
+	if j.width > 0 && len(rows.Columns()) != j.width {
+		return fmt.Errorf("%w: %d columns, not %d", errShape, len(rows.Columns()), j.width)
+	}
 	scanner, err := g.scanner(j.Decision.Detectors)
 	if err != nil {
 		return err

@@ -46,6 +46,10 @@ type Judgement struct {
 	Catalog  string
 	Versions []string
 
+	// width is how many columns a query's answer has, as far as it was
+	// resolved; 0 where nobody knows.
+	width int
+
 	missing    string          // a table that there is not
 	groups     string          // why the caller has no groups, if that is worth telling
 	copies     []note          // what the statement copies
@@ -94,6 +98,9 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 		out.deny(err)
 		return out
 	}
+	if q, ok := rewritten.(*ast.QueryStmt); ok && spelledOut(q.Query) {
+		out.width = len(res.Output)
+	}
 	out.MaxRows = out.Decision.Limits.Rows
 	if maxRows > 0 && maxRows < out.MaxRows {
 		out.MaxRows = maxRows
@@ -115,6 +122,23 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 		out.Shown = hidden.Judge(caller, sql, maxRows, now).Runs
 	}
 	return out
+}
+
+// spelledOut reports whether a query names each of its columns: what a star
+// that was left to the account yields, PIVOT's for one, only the account knows.
+func spelledOut(q ast.Query) bool {
+	switch q := q.(type) {
+	case *ast.Select:
+		return !slices.ContainsFunc(q.Items, func(i *ast.SelectItem) bool { _, star := i.Expr.(*ast.Star); return star })
+	case *ast.Paren:
+		return spelledOut(q.Query)
+	case *ast.With:
+		return spelledOut(q.Body)
+	case *ast.SetOp:
+		return !q.ByName && spelledOut(q.Left) && spelledOut(q.Right)
+	default:
+		return false
+	}
 }
 
 // hide keeps problems with a table from telling of the table: to a caller who

@@ -217,6 +217,9 @@ func caveat(j *Judgement) string {
 // failure words an error for the caller: the class and the warehouse's code,
 // never its text.
 func failure(err error) Answer {
+	if errors.Is(err, errShape) {
+		return Answer{Status: Failed, Code: CodeShape, Message: "The warehouse's answer does not have the columns that were judged, so nothing of it is returned.", Next: "The catalog may be a moment behind: try again in a few minutes, with the columns by name."}
+	}
 	if errors.Is(err, errRowTooLarge) {
 		return Answer{Status: Failed, Code: CodeTooMuchData, Message: "A single row is larger than the limit on the answer.", Next: "Select fewer columns or shorten the long ones."}
 	}

@@ -64,6 +64,7 @@ const (
 	CodeCancelled              policy.Code = "cancelled"          // the caller hung up
 	CodeUnavailable            policy.Code = "unavailable"        // the gate cannot record, so it does nothing
 	CodeTooMuchData            policy.Code = "result_too_wide"    // one row is larger than the limit
+	CodeShape                  policy.Code = "answer_differs"     // the answer does not have the columns that were judged
 	CodeBadArgument            policy.Code = "bad_argument"       // the call itself is malformed
 )
 

@@ -18,8 +18,8 @@ const (
 	chunkSize = 2 << 20
 )
 
-// A chunk is a part of a long result: JSON arrays with commas between, without
-// brackets around them, compressed. Whoever knows its name may have it, as with
+// A chunk is a part of a long result, compressed: JSON arrays with commas
+// between, without brackets around them, or an Arrow stream. Whoever knows its name may have it, as with
 // the signed addresses that Snowflake gives out.
 type chunk struct {
 	name  string
@@ -34,10 +34,17 @@ func (r *result) cut() {
 		r.first, r.rows, r.part = r.rows, nil, 0
 		return
 	}
+	r.look(r.rows)
+	r.chunks = append(r.chunks, newChunk(r.rows, r.part))
+	r.rows, r.part = r.rows[:0], 0
+}
+
+// newChunk compresses a part of a result.
+func newChunk(rows []byte, count int) chunk {
 	var body bytes.Buffer
 	w, err := gzip.NewWriterLevel(&body, gzip.BestSpeed)
 	if err == nil {
-		_, err = w.Write(r.rows)
+		_, err = w.Write(rows)
 	}
 	if err == nil {
 		err = w.Close()
@@ -45,12 +52,14 @@ func (r *result) cut() {
 	if err != nil {
 		panic("emulator: a buffer that cannot be written to: " + err.Error())
 	}
-	r.chunks = append(r.chunks, chunk{name: rand.Text(), body: body.Bytes(), count: r.part, size: len(r.rows)})
-	r.rows, r.part = r.rows[:0], 0
+	return chunk{name: rand.Text(), body: body.Bytes(), count: count, size: len(rows)}
 }
 
 // parts are the rows of the reply itself and the chunks.
 func (r *result) parts() ([]byte, []chunk) {
+	if r.arrow != nil {
+		return nil, r.chunks
+	}
 	if r.first == nil {
 		return r.rows, nil
 	}

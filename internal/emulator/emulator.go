@@ -54,6 +54,9 @@ type Emulator struct {
 	tokens   map[string]*ticket
 	queries  map[string]*query // by query id
 	lastID   int64
+	broken   []*Breakage
+	secrets  []string
+	leaks    []Leak
 }
 
 // Open opens the account kept in dir, or makes it; with dir empty, one in

@@ -45,9 +45,11 @@ type result struct {
 	part    int    // rows of that part
 	first   []byte // the first part, once there is another
 	chunks  []chunk
-	count   int // rows in all
+	arrow   []byte // the first part, if the result is in Arrow
+	count   int    // rows in all
 	binds   int
-	ids     string // of the children of several statements
+	watch   func(part []byte) // looks at each part, if anybody wants to
+	ids     string            // of the children of several statements
 	types   string
 }
 
@@ -89,6 +91,12 @@ func counters(typeID int, names []string, values []int64) *result {
 	}
 	r.add(row)
 	return r
+}
+
+func (r *result) look(part []byte) {
+	if r.watch != nil {
+		r.watch(part)
+	}
 }
 
 // add appends a row.
@@ -155,7 +163,10 @@ func appendJSONString(dst, text []byte) []byte {
 // selectRows runs a DuckDB query and encodes its rows. Columns whose Snowflake
 // type the caller knows better than DuckDB are in declared, by position.
 func (s *session) selectRows(ctx context.Context, text string, declared []*dataType, describe bool) (*result, error) {
-	r := &result{typeID: typeSelect}
+	if s.faulty == Wider {
+		text = "SELECT *, 'a column more' AS \"EXTRA\" FROM (" + text + ")"
+	}
+	r := &result{typeID: typeSelect, watch: s.watch}
 	err := s.conn.Raw(func(native any) error {
 		conn := native.(*duckdb.Conn)
 		columns, conversions, err := describeQuery(ctx, conn, text, declared)
@@ -168,6 +179,9 @@ func (s *session) selectRows(ctx context.Context, text string, declared []*dataT
 		}
 		if conversions != "" {
 			text = "SELECT " + conversions + " FROM (" + text + ")"
+		}
+		if strings.EqualFold(s.parameters["GO_QUERY_RESULT_FORMAT"], "arrow") {
+			return r.fillArrow(ctx, conn, text)
 		}
 		return r.fill(ctx, conn, text)
 	})

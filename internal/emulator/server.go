@@ -37,7 +37,7 @@ func (e *Emulator) newServer() *http.Server {
 	mux.HandleFunc("GET /monitoring/queries/{id}", e.monitoring)
 	mux.HandleFunc("POST /telemetry/send", func(w http.ResponseWriter, r *http.Request) { replyData(w, "Log Received") })
 	return &http.Server{
-		Handler:           mux,
+		Handler:           e.breaking(mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(e.logger.Handler(), slog.LevelWarn),

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,8 +41,10 @@ type session struct {
 	kind       string  // QUERY_TYPE of the statement that runs
 	reached    reached // and what it touches
 	rights     rights
-	scope      string // the restricted session scope
-	secondary  bool   // all roles of the user are active beside the session's own
+	faulty     Fault             // of the result of the statement that runs
+	watch      func(part []byte) // of its parts
+	scope      string            // the restricted session scope
+	secondary  bool              // all roles of the user are active beside the session's own
 
 	// The emulator's mutex guards these.
 	ended    bool
@@ -258,6 +261,10 @@ func (s *session) serve(ctx context.Context, q *query, request *queryRequest) {
 	}
 	q.tag = parameter("QUERY_TAG")
 	s.kind, s.reached = "UNKNOWN", reached{}
+	s.faulty, s.watch = s.emulator.faultAt("", q.text), nil
+	if s.emulator.watched() {
+		s.watch = func(part []byte) { s.emulator.watch(q, part) }
+	}
 	if err := q.begun(); err != nil {
 		q.finish(q.errorReply(err), 0, err)
 		return
@@ -276,7 +283,11 @@ func (s *session) serve(ctx context.Context, q *query, request *queryRequest) {
 	if err != nil {
 		s.emulator.logger.Debug("statement failed", append(attributes, "error", err)...)
 		q.over(0, 0, err)
-		q.finish(q.errorReply(err), 0, err)
+		reply := q.errorReply(err)
+		if s.watch != nil {
+			s.watch(reply)
+		}
+		q.finish(reply, 0, err)
 		return
 	}
 	s.emulator.logger.Debug("statement done", append(attributes, "rows", result.count)...)
@@ -370,13 +381,21 @@ func (q *query) resultReply(r *result) ([]byte, error) {
 		columns = []column{}
 	}
 	rows, chunks := r.parts()
+	r.look(rows)
+	total := r.count
+	switch s.faulty {
+	case Fewer:
+		total++
+	case More:
+		total--
+	}
 	q.session.emulator.mu.Lock()
 	q.chunks = chunks
 	q.session.emulator.mu.Unlock()
 	data := map[string]any{
 		"parameters":         s.parameterList(),
 		"rowtype":            columns,
-		"total":              r.count,
+		"total":              total,
 		"returned":           r.count,
 		"queryId":            q.id,
 		"sqlState":           nil,
@@ -396,6 +415,9 @@ func (q *query) resultReply(r *result) ([]byte, error) {
 	}
 	if r.ids != "" {
 		data["resultIds"], data["resultTypes"] = r.ids, r.types
+	}
+	if r.arrow != nil {
+		data["queryResultFormat"], data["rowsetBase64"] = "arrow", base64.StdEncoding.EncodeToString(r.arrow)
 	}
 	head, err := json.Marshal(data)
 	if err != nil {

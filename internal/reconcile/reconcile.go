@@ -146,7 +146,9 @@ func Compare(in Input) Report {
 
 // judged reports whether a record is of a caller's statement, which has an
 // outcome in the log. The gateway's own have none.
-func judged(e *audit.Event) bool { return e.Kind == audit.KindDecision || e.Kind == audit.KindExecution }
+func judged(e *audit.Event) bool {
+	return e.Kind == audit.KindDecision || e.Kind == audit.KindExecution
+}
 
 // Wanted reports whether an entry is one that [Compare] looks at.
 func Wanted(e *audit.Entry) bool { return e.LetRun() || e.Event.Kind == audit.KindOutcome }

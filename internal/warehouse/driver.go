@@ -38,7 +38,7 @@ func newConnector(c Config, l Login, g *guard) connector {
 		"QUOTED_IDENTIFIERS_IGNORE_CASE":      "false",
 		"TIMEZONE":                            "UTC",
 		"CLIENT_SESSION_KEEP_ALIVE":           "false",
-		"GO_QUERY_RESULT_FORMAT":              "JSON",
+		"GO_QUERY_RESULT_FORMAT":              "ARROW",
 	}
 	pointers := map[string]*string{}
 	for name, value := range params {

@@ -1,6 +1,8 @@
 package warehouse
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,7 +73,8 @@ type Rows struct {
 	first       [][]*string
 	chunks      []sf.ArrowStreamBatch
 	stream      io.ReadCloser // of the chunk being read
-	decoder     *json.Decoder
+	decoder     *json.Decoder // of a chunk in JSON
+	arrow       *arrowChunk   // or one in Arrow
 }
 
 // errInconsistent is in the chain of errors about answers that do not hold
@@ -136,11 +139,14 @@ func (r *Rows) next() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if len(row) != len(r.columns) {
-		return false, fmt.Errorf("%w: a row of %d cells in %d columns", errInconsistent, len(row), len(r.columns))
-	}
 	if r.read++; r.read > r.total {
 		return false, fmt.Errorf("%w: more rows than the %d announced", errInconsistent, r.total)
+	}
+	if row == nil {
+		return true, nil // decoded already
+	}
+	if len(row) != len(r.columns) {
+		return false, fmt.Errorf("%w: a row of %d cells in %d columns", errInconsistent, len(row), len(r.columns))
 	}
 	for i, cell := range row {
 		if cell == nil {
@@ -158,7 +164,8 @@ func (r *Rows) next() (bool, error) {
 }
 
 // row returns the next row as the account sent it, [io.EOF] after the last: the
-// rows of the reply itself, then those of each chunk.
+// rows of the reply itself, then those of each chunk. A row of a chunk in Arrow
+// is nil and in r.values.
 func (r *Rows) row() ([]*string, error) {
 	if len(r.first) > 0 {
 		row := r.first[0]
@@ -167,6 +174,18 @@ func (r *Rows) row() ([]*string, error) {
 		return row, nil
 	}
 	for {
+		if r.arrow != nil {
+			err := r.arrow.next(r)
+			if err == nil {
+				return nil, nil
+			}
+			if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				return nil, r.chunkError(err)
+			}
+			if err := r.closeChunk(); err != nil {
+				return nil, err
+			}
+		}
 		if r.decoder != nil {
 			if r.decoder.More() {
 				var row []*string
@@ -193,13 +212,25 @@ func (r *Rows) row() ([]*string, error) {
 		}
 		r.chunks = r.chunks[1:]
 		r.stream = stream
+		buffered := bufio.NewReaderSize(stream, 64<<10)
+		// An Arrow stream begins with a marker that no JSON begins with.
+		if mark, err := buffered.Peek(4); err == nil && bytes.Equal(mark, arrowMark) {
+			if r.arrow, err = newArrowChunk(buffered); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		// A chunk is an array without its brackets.
-		r.decoder = json.NewDecoder(io.MultiReader(strings.NewReader("["), stream, strings.NewReader("]")))
+		r.decoder = json.NewDecoder(io.MultiReader(strings.NewReader("["), buffered, strings.NewReader("]")))
 		if _, err := r.decoder.Token(); err != nil {
 			return nil, r.chunkError(err)
 		}
 	}
 }
+
+// arrowMark begins each message of an IPC stream.
+// arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
+var arrowMark = []byte{0xff, 0xff, 0xff, 0xff}
 
 // chunkError tells broken JSON from a broken connection.
 func (r *Rows) chunkError(err error) error {
@@ -217,8 +248,11 @@ func (r *Rows) closeChunk() error {
 	if r.stream == nil {
 		return nil
 	}
+	if r.arrow != nil {
+		r.arrow.close()
+	}
 	err := r.stream.Close()
-	r.stream, r.decoder = nil, nil
+	r.stream, r.decoder, r.arrow = nil, nil, nil
 	if err != nil {
 		return fmt.Errorf("reading rows: %w", err)
 	}

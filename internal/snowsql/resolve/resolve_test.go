@@ -73,6 +73,19 @@ func resolved(t testing.TB, sql string) *resolve.Resolution {
 	return resolve.Resolve(stmt, shop, resolve.Context{Database: "DB", Schema: "S"})
 }
 
+// TestFilesClass: who reads files of a stage does more than read.
+func TestFilesClass(t *testing.T) {
+	for sql, want := range map[string]policy.Class{
+		"select id from c": policy.Read, "select 1": policy.Read, "select $1 from @x": policy.Stage, "select id from c where id in (select $1 from @x)": policy.Stage,
+		"insert into c select id from c": policy.Write, "copy into c from @x": policy.Write, "copy into @x from c": policy.Stage, "list @x": policy.Stage,
+		"insert into c select $1, $2, $3 from @x": policy.Write,
+	} {
+		if got := resolved(t, sql).Statement.Class; got != want {
+			t.Errorf("%s is of class %s, want %s", sql, got, want)
+		}
+	}
+}
+
 func TestFacts(t *testing.T) {
 	for _, c := range []struct{ sql, want string }{
 		{"select 1", ""},

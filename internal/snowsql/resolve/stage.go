@@ -154,7 +154,7 @@ func (r *resolver) staged(location *string) *Ref {
 func (r *resolver) stage(location *string) *policy.Table {
 	parts, path, ok := stageName(*location)
 	if !ok {
-		r.unsupported("files outside of named stages", "Write @database.schema.stage/path.")
+		r.unsupported("statements over files outside of named stages", "Write @database.schema.stage/path.")
 		return nil
 	}
 	n := &ast.ObjectName{Parts: parts}
@@ -225,11 +225,13 @@ func (r *resolver) options(n *ast.Tokens, known map[string]bool, s *scope) (comp
 		case nil:
 			if l.Kind == token.Ident && !known[l.Text] || l.Kind == token.QuotedIdent {
 				refuse(l.Text)
+				return computed
 			}
 		case ast.Expr:
 			computed = union(computed, r.expr(x, s, nil))
 		default:
 			refuse("options that name other objects")
+			return computed
 		}
 	}
 	return computed

@@ -115,6 +115,7 @@ func newWorkspace(t *testing.T) *slacktest.Server {
 	workspace := slacktest.New(t)
 	workspace.AddChannel("C0DATA")
 	workspace.AddUser(slacktest.User{ID: "U0OLGA", Name: "olga", Email: "olga@example.com"})
+	workspace.AddUser(slacktest.User{ID: "U0NEW", Name: "new", Email: "new@example.com"})
 	workspace.AddUser(slacktest.User{ID: "U0GUEST", Name: "guest", Email: "guest@example.com", Restricted: true})
 	return workspace
 }
@@ -132,6 +133,22 @@ func asked(workspace *slacktest.Server, statement string) slacktest.Message {
 		return false
 	})
 	return found
+}
+
+// leadsTo is the page to which an address sends somebody who has not signed in.
+func leadsTo(t *testing.T, address string) string {
+	t.Helper()
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	to, err := resp.Location()
+	if err != nil {
+		t.Fatalf("%s: %s, %v", address, resp.Status, err)
+	}
+	return to.Path
 }
 
 // TestSlackButton lets an agent drop a table through the whole gateway, which a
@@ -173,7 +190,7 @@ func TestSlackButton(t *testing.T) {
 			}()
 			m := asked(workspace, shown)
 			t.Log("\n" + m.Render())
-			for _, want := range []string{"ada@example.com", "claude-code", "nobody reads this table any more"} {
+			for _, want := range []string{"ada@example.com", "claude-code", "nobody reads this table any more", "UNDROP TABLE"} {
 				if !strings.Contains(m.Render(), want) {
 					t.Errorf("the message lacks %q", want)
 				}
@@ -186,6 +203,18 @@ func TestSlackButton(t *testing.T) {
 				t.Fatal("a guest's click was not acknowledged")
 			}
 			workspace.Wait("the guest to be turned away", func() bool { return len(workspace.Whispers("U0GUEST")) == 1 })
+			// Whoever is not linked is sent to the console, which knows these pages.
+			if _, ok := workspace.Click("U0NEW", m.Channel, m.TS, "approve").Acknowledged(); !ok {
+				t.Fatal("a click was not acknowledged")
+			}
+			workspace.Wait("an answer to who is not linked", func() bool { return len(workspace.Whispers("U0NEW")) == 1 })
+			link, _ := workspace.Whispers("U0NEW")[0].Button("open")
+			page, _ := m.Button("open")
+			for _, b := range []slacktest.Block{link, page} {
+				if where := leadsTo(t, b.String("url")); where != "/console/login" {
+					t.Errorf("%s leads to %q", b.String("url"), where)
+				}
+			}
 			if _, ok := workspace.Click("U0OLGA", m.Channel, m.TS, "approve").Acknowledged(); !ok {
 				t.Fatal("the click was not acknowledged")
 			}
@@ -198,8 +227,8 @@ func TestSlackButton(t *testing.T) {
 			})
 			workspace.Wait("the thread to be told", func() bool { return len(workspace.Thread(m.Channel, m.TS)) == 1 })
 			t.Log("\n" + asked(workspace, shown).Render() + "thread: " + workspace.Thread(m.Channel, m.TS)[0].Render())
-			if said := workspace.Thread(m.Channel, m.TS)[0].Render(); !strings.Contains(said, "It has run.") {
-				t.Errorf("the thread says %q", said)
+			if said := workspace.Thread(m.Channel, m.TS)[0].Render(); !strings.Contains(said, "It has run.") || !strings.Contains(said, a.QueryID) || a.QueryID == "" {
+				t.Errorf("the thread says %q; the query was %q", said, a.QueryID)
 			}
 			if a := call("query", tools.QueryRequest{SQL: "SELECT COUNT(*) FROM staging.import_2024_old"}); a.Code != policy.CodeObjectUnknown {
 				t.Errorf("the table is still there: %+v", a.Answer)
@@ -222,7 +251,7 @@ func TestSlackButton(t *testing.T) {
 					chain = append(chain, string(e.Event.Kind))
 				case audit.KindRefused:
 					chain = append(chain, e.Event.Codes...)
-					if e.Event.Remote != slacktest.Team+"/U0GUEST" || e.Event.Approval == "" {
+					if !strings.HasPrefix(e.Event.Remote, slacktest.Team+"/U0") || e.Event.Approval == "" {
 						t.Errorf("refused: %+v", e.Event)
 					}
 				case audit.KindApprovalRequested, audit.KindExecution:
@@ -230,7 +259,7 @@ func TestSlackButton(t *testing.T) {
 				default:
 				}
 			}
-			if want := []string{"approval_requested", "slack_guest", "approval_voted", "execution"}; !slices.Equal(chain, want) {
+			if want := []string{"approval_requested", "slack_guest", "slack_unlinked", "approval_voted", "execution"}; !slices.Equal(chain, want) {
 				t.Errorf("recorded %q, want %q", chain, want)
 			}
 			if mode == "http" {

@@ -181,18 +181,32 @@ func (s *Slack) work(ctx context.Context, c click) {
 	}
 }
 
-// decide does what somebody wants who is known. A code says why not.
+// decide does what somebody wants who is known. A code says why not. The store
+// checks all of it again; here nobody is asked for a reason in vain.
 func (s *Slack) decide(ctx context.Context, c *click) (Code, error) {
 	voter := approvals.Voter{Identity: c.link.Identity, Groups: c.link.Groups, Via: approvals.ViaSlack}
-	var err error
+	r, err := s.store.Get(ctx, c.id)
+	if err != nil {
+		return refusal(err)
+	}
+	if c.short != approvals.Short(r.Digest) {
+		return CodeStatement, nil
+	}
 	switch c.action {
-	case deny:
+	case deny, approve:
+		if err := r.MayDecide(voter); err != nil {
+			return refusal(err)
+		}
+		if r.State != approvals.Pending && r.State != approvals.Approved {
+			return "", approvals.ErrNotPending
+		}
+		if c.action == approve {
+			return s.approve(ctx, c, &r, voter)
+		}
 		if !c.typed {
 			return "", s.ask(ctx, c)
 		}
 		_, err = s.store.Vote(ctx, c.id, c.short, voter, false, c.reason)
-	case approve:
-		return s.approve(ctx, c, voter)
 	case acknowledge:
 		if s.old(c) {
 			return CodeOldLink, nil
@@ -207,15 +221,10 @@ func (s *Slack) decide(ctx context.Context, c *click) (Code, error) {
 	return refusal(err)
 }
 
-// approve is a yes. What it takes is the rule's to say, and the store checks it;
-// here it is what a click can be asked for next.
-func (s *Slack) approve(ctx context.Context, c *click, voter approvals.Voter) (Code, error) {
-	r, err := s.store.Get(ctx, c.id)
-	if err != nil {
-		return refusal(err)
-	}
-	switch v := r.View(); {
-	case !approvable(v):
+// approve is a yes. What it takes is the rule's to say.
+func (s *Slack) approve(ctx context.Context, c *click, r *approvals.Request, voter approvals.Voter) (Code, error) {
+	switch {
+	case !approvable(r.View()):
 		return CodeUnreadable, nil
 	case r.Approval.Confirm != policy.BySlack:
 		// Not a refusal: that is how this rule works.
@@ -223,10 +232,10 @@ func (s *Slack) approve(ctx context.Context, c *click, voter approvals.Voter) (C
 		return "", nil
 	case s.old(c):
 		return CodeOldLink, nil
-	case r.State == approvals.Pending && r.Approval.NeedReason && !c.typed:
+	case r.Approval.NeedReason && !c.typed:
 		return "", s.ask(ctx, c)
 	}
-	_, err = s.store.Vote(ctx, c.id, c.short, voter, true, c.reason)
+	_, err := s.store.Vote(ctx, c.id, c.short, voter, true, c.reason)
 	return refusal(err)
 }
 
@@ -257,7 +266,7 @@ func (s *Slack) account(ctx context.Context, c *click) Code {
 	switch {
 	case u.Deleted:
 		return CodeDeactivated
-	case u.IsBot, u.IsWorkflowBot, u.IsConnectorBot, u.IsAppUser, u.ID == "USLACKBOT":
+	case u.IsBot, u.IsWorkflowBot, u.IsConnectorBot, u.ID == "USLACKBOT":
 		return CodeBot
 	case u.IsStranger:
 		return CodeStranger

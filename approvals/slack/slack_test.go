@@ -332,10 +332,10 @@ func TestDeny(t *testing.T) {
 	if _, ok := w.slack.Interact(old).Acknowledged(); !ok {
 		t.Fatal("not acknowledged")
 	}
-	if _, ok := w.slack.Submit(w.modal("omar"), map[string]string{"text": "me too"}).Acknowledged(); !ok {
-		t.Fatal("not acknowledged")
-	}
 	w.hears("omar", "does not wait any more")
+	if len(w.slack.Views(account("omar"))) != 0 {
+		t.Error("he is asked for a reason in vain")
+	}
 }
 
 // TestReason: where the rule wants a reason, Approve asks for it.
@@ -352,10 +352,17 @@ func TestReason(t *testing.T) {
 	if r = w.wants(r, approvals.Approved); r.Votes[0].Reason != "checked with the data team" {
 		t.Errorf("%+v", r.Votes)
 	}
+	// Who comes second is asked as well.
+	late := w.slack.ClickPayload(account("omar"), m.Channel, m.TS, slacktest.Block{"action_id": "approve", "value": target(r.ID, approvals.Short(r.Digest))})
+	w.slack.Interact(late).Acknowledged()
+	if _, ok := w.slack.Submit(w.modal("omar"), map[string]string{"text": "I too"}).Acknowledged(); !ok {
+		t.Fatal("not acknowledged")
+	}
+	w.shows(r, "omar@example.com approved")
 	// Revoked by the same button, before it has run.
 	m = w.shows(r, "[Take back]")
-	w.click("omar", m, deny)
-	if _, ok := w.slack.Submit(w.modal("omar"), map[string]string{"text": "wait"}).Acknowledged(); !ok {
+	w.click("olga", m, deny)
+	if _, ok := w.slack.Submit(w.modal("olga"), map[string]string{"text": "wait"}).Acknowledged(); !ok {
 		t.Fatal("not acknowledged")
 	}
 	w.wants(r, approvals.Revoked)
@@ -428,10 +435,17 @@ func TestWho(t *testing.T) {
 		{name: "a stranger who takes an approver's address", who: "eve", user: func(u *slacktest.User) { u.Email = "olga@example.com" }, code: CodeAddress},
 		{name: "not linked, with an approver's address", who: "eve", unlink: true, user: func(u *slacktest.User) { u.Email = "olga@example.com" }, code: CodeUnlinked},
 		{name: "in no approving group", who: "eve", code: CodeNoApprover},
+		{name: "in no approving group, a denial", who: "eve", action: deny, code: CodeNoApprover},
+		{name: "in no approving group, where a sign-in is wanted", who: "eve", need: oidc, code: CodeNoApprover},
 		{name: "the human behind the agent", who: "ada", code: CodeOwn},
 		{name: "an old link", ahead: 13 * time.Hour, code: CodeOldLink, button: "/link?ticket="},
 		{name: "a link of tomorrow", ahead: -time.Hour, code: CodeOldLink},
 		{name: "another digest", payload: func(p map[string]any) {
+			b := p["actions"].([]any)[0].(map[string]any)
+			id, _, _ := strings.Cut(b["value"].(string), ":")
+			b["value"] = target(id, "0123456789abcdef")
+		}, code: CodeStatement},
+		{name: "a denial of another digest", action: deny, payload: func(p map[string]any) {
 			b := p["actions"].([]any)[0].(map[string]any)
 			id, _, _ := strings.Cut(b["value"].(string), ":")
 			b["value"] = target(id, "0123456789abcdef")

@@ -147,6 +147,7 @@ func (s *Server) usersInfo(args url.Values) (map[string]any, string) {
 	}
 	return map[string]any{"user": map[string]any{
 		"id": u.ID, "team_id": teamOf(u), "name": u.Name, "real_name": u.Name, "deleted": u.Deleted, "is_bot": u.Bot,
+		"is_app_user":   !u.Bot, // somebody whom the app may act for, which says nothing against them
 		"is_restricted": u.Restricted, "is_ultra_restricted": u.UltraRestricted, "is_stranger": u.Stranger,
 		"profile": map[string]any{"email": u.Email, "real_name": u.Name},
 	}}, ""

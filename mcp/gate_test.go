@@ -64,7 +64,7 @@ type world struct {
 }
 
 // newWorld starts a gateway. configure may change its configuration.
-func newWorld(t *testing.T, configure func(*Config, *tools.Config)) *world {
+func newWorld(t testing.TB, configure func(*Config, *tools.Config)) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
 	w := &world{logFile: filepath.Join(dir, "audit.db")}
@@ -137,7 +137,7 @@ func newWorld(t *testing.T, configure func(*Config, *tools.Config)) *world {
 }
 
 // token returns a token for one of the analysts.
-func (w *world) token(t *testing.T, subject string) string {
+func (w *world) token(t testing.TB, subject string) string {
 	t.Helper()
 	token, err := w.issuer.Token(identity.TokenClaims{Subject: subject, Email: subject + "@example.com", Groups: []string{"analysts"}, Audience: w.url, Lifetime: time.Hour})
 	if err != nil {

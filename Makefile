@@ -9,7 +9,7 @@ FUZZTIME ?= 20000x
 # Pinned: a linter that changes under a project changes the project.
 GOLANGCI  = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all build static test race vet lint fuzz nightly bench clients demo tour
+.PHONY: all build static test race vet lint fuzz nightly bench clients conformance demo tour
 
 all: build test lint
 
@@ -51,6 +51,12 @@ bench:
 # Claude Code, Codex, Gemini CLI and others against a gateway, on loopback alone.
 clients:
 	.ci/clients
+
+# The protocol's own conformance suite and inspector, against our HTTP stack and
+# the binary. Without npm they are skipped, and say so.
+conformance:
+	@command -v npm >/dev/null || echo "skipped: npm is not here"
+	$(GO) test -count=1 -run '^(TestConformance|TestInspector)$$' ./mcp ./cmd/querywarden
 
 demo:
 	$(GO) run ./cmd/querywarden demo

@@ -153,7 +153,7 @@ func conformance() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	npm := exec.Command("npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "--loglevel=error", "node@22", "@modelcontextprotocol/conformance@"+conformanceVersion)
+	npm := exec.Command("npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "--loglevel=error", "node@22.23.3", "@modelcontextprotocol/conformance@"+conformanceVersion)
 	npm.Dir = dir
 	if out, err := npm.CombinedOutput(); err != nil {
 		return "", errors.Join(err, errors.New(string(out)))

@@ -17,8 +17,13 @@
 //
 // A request to /mcp passes these checks in this order, and nothing of its body
 // is read before the last: Host and Origin (403), bearer token (401 with the
-// challenge of RFC 9728), method (405), session id (404), calls under way
-// (429, 503), size of the body (413).
+// challenge of RFC 9728; 503 while it cannot be checked), method (405), pace of
+// the caller (429), session id (404), calls under way (429, 503), time and size
+// of the body (400, 413). A batch is refused (400). What a tool wants of the
+// token's scopes is looked at where the tool is called, by the name that the
+// protocol has read, and answered 403 with the scopes of that tool
+// (insufficient_scope). Whoever is turned away, but for want of any token or
+// because of the method, is in the log with the reason.
 //
 // # Who calls
 //
@@ -39,8 +44,18 @@
 // therefore gets a session that lives as long as the request and whose id is
 // the verified one or, where there is none, a random one.
 //
+// A session ends when it is not used, and a caller has only so many that are
+// remembered. What is forgotten is a name: ids carry their own proof, and no
+// right hangs on them.
+//
 // The client's name, its version and the session are asserted by the client.
 // They are recorded and decide nothing.
+//
+// # Tasks
+//
+// For clients that declare the extension io.modelcontextprotocol/tasks, waiting
+// for a person is a task; see tasks.go. Everybody else waits in the call, or
+// asks again with check_approval.
 //
 // # Answers
 //

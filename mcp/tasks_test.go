@@ -1,9 +1,11 @@
 package mcp
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"querywarden/approvals"
 	"querywarden/policy"
+	"querywarden/tools"
 )
 
 // A tasker is a client that declares the Tasks extension.
@@ -225,4 +228,46 @@ func TestTasksAreDeclared(t *testing.T) {
 	if !strings.Contains(body, `"cacheScope":"private"`) {
 		t.Errorf("what a caller may see could be shown to others: %.300s", body)
 	}
+}
+
+// Whatever is sent as a request about tasks is answered in JSON or left to
+// mcp-go, and reaches no task of a caller who has none.
+func FuzzTaskMessages(f *testing.F) {
+	source := func(e *rpcError) taskSource {
+		return taskSource{
+			get:    func(context.Context, tools.Call, string, *splicer) (task, *rpcError) { return task{}, e },
+			update: func(context.Context, tools.Call, string, json.RawMessage) *rpcError { return e },
+			cancel: func(context.Context, tools.Call, string) *rpcError { return e },
+		}
+	}
+	const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}`
+	for _, seed := range []string{
+		`{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"x",` + meta + `}}`,
+		`{"jsonrpc":"2.0","id":"a","method":"tasks/cancel","params":{"taskId":"x",` + meta + `}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tasks/update","params":{"taskId":"x","inputResponses":{},` + meta + `}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":["x"],` + meta + `}}`,
+		`{"jsonrpc":"2.0","id":null,"method":"tasks/get"}`, `{}`, `[]`, `null`, `{"method":"tasks/get","METHOD":"tools/call"}`,
+	} {
+		f.Add(seed)
+	}
+	s := &Server{tasks: source(noSuchTask())}
+	f.Fuzz(func(t *testing.T, body string) {
+		r := httptest.NewRequest(http.MethodPost, "/mcp", nil)
+		r.Header.Set("Mcp-Protocol-Version", mcp.ProtocolVersion20260728)
+		r.Header.Set("Mcp-Name", "x")
+		for _, method := range []string{"tasks/get", "tasks/update", "tasks/cancel"} {
+			r.Header.Set("Mcp-Method", method)
+			w := httptest.NewRecorder()
+			if !s.serveTasks(w, r, []byte(body)) {
+				if w.Body.Len() > 0 {
+					t.Errorf("%q is answered, and left to mcp-go", body)
+				}
+				continue
+			}
+			var a taskAnswer
+			if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || a.Error == nil || w.Code != http.StatusBadRequest {
+				t.Errorf("%q: %d %s", body, w.Code, w.Body)
+			}
+		}
+	})
 }

@@ -109,3 +109,41 @@ func TestCheckNetwork(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the headers say: an answer is an address or an error, and nobody
+// becomes somebody by naming a proxy.
+func FuzzForwarded(f *testing.F) {
+	hops, err := (&config{TrustedProxies: []string{"10.0.0.0/8"}}).proxies()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{"", "203.0.113.9", "10.0.0.1, 203.0.113.9", `for="[2001:db8::1]:1";proto=https`, "for=", ",,", "::ffff:10.0.0.1", "fe80::1%eth0"} {
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
+	f.Fuzz(func(t *testing.T, value string, standard bool) {
+		h := http.Header{"X-Forwarded-For": {value}}
+		if standard {
+			h = http.Header{"Forwarded": {value}}
+		}
+		client, err := hops.client(h)
+		if err != nil {
+			return
+		}
+		if !client.IsValid() || client.Is4In6() || client.Zone() != "" {
+			t.Errorf("%q is %v", value, client)
+		}
+		// What a proxy puts behind it counts, whatever it is.
+		last := "198.51.100.1"
+		if standard {
+			last = "for=198.51.100.1"
+		}
+		for name := range h {
+			h[name] = append(h[name], last)
+		}
+		if got, err := hops.client(h); err != nil || got.String() != "198.51.100.1" {
+			t.Errorf("%q and then 198.51.100.1 is %v, %v", value, got, err)
+		}
+		_ = hops.insecure(h)
+	})
+}

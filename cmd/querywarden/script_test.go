@@ -84,6 +84,14 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 		}
 		ts.Fatalf("%s does not answer", args[0])
 	},
+	// decide-at CONFIG approve|deny REASON waits for a request and answers it, as
+	// somebody on the gateway's host would.
+	"decide-at": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 3 {
+			ts.Fatalf("usage: decide-at CONFIG approve|deny REASON")
+		}
+		(&clientWorld{dir: filepath.Dir(ts.MkAbs(args[0]))}).decide(ts, false, args[1:])
+	},
 	// setenv-from NAME FILE sets a variable to a file's text.
 	"setenv-from": func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 2 {

@@ -122,10 +122,15 @@ func problem(a tools.QueryAnswer) *rpcError {
 			return &rpcError{Code: mcp.INTERNAL_ERROR, Message: "the gateway could not put an answer away"}
 		}
 	}
-	switch a.Code {
-	case tools.CodeApprovalUnknown, tools.CodeBadArgument:
+	return failureOf(a.Answer)
+}
+
+// failureOf is the protocol's error in an answer that is about no task.
+func failureOf(a tools.Answer) *rpcError {
+	switch {
+	case a.Code == tools.CodeApprovalUnknown || a.Code == tools.CodeBadArgument:
 		return noSuchTask()
-	case tools.CodeUnavailable:
+	case a.Code == tools.CodeUnavailable:
 		return &rpcError{Code: mcp.INTERNAL_ERROR, Message: a.Message}
 	default:
 		return nil
@@ -134,9 +139,8 @@ func problem(a tools.QueryAnswer) *rpcError {
 
 // approvalTask is what an answer of check_approval says of its task.
 func approvalTask(id string, a tools.QueryAnswer, splice *splicer) (task, *rpcError) {
-	switch a.Code {
-	case tools.CodeApprovalUnknown, tools.CodeBadArgument, tools.CodeUnavailable:
-		return task{}, problem(a)
+	if failure := failureOf(a.Answer); failure != nil {
+		return task{}, failure
 	}
 	t := newTask(id, a)
 	if a.Status == tools.Pending {

@@ -76,7 +76,7 @@ func commands() []command {
 		{"doctor", "--config F [--json]", "what is wrong with a configuration, and what to do", runDoctor},
 		{"setup", "snowflake [--config F] [--public-key K] [--addresses A]", "the SQL that an administrator runs once", runSetup},
 		{"emulator", "[--listen ADDR] [--dir D] [--demo]", "a Snowflake small enough to carry", runEmulator},
-		{"token", "[--url URL] [--github] [--json] | --config F [--as SUBJECT]", "the token of this job, of who is signed in, or of the demo", runToken},
+		{"token", "[--url URL] [--github] [--json] | --config F [--as SUBJECT]", "the token of this job, or of who is signed in", runToken},
 		{"version", "", "print the version", runVersion},
 	}
 }

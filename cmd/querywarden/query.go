@@ -197,7 +197,7 @@ func (o *queryOptions) remark(std streams, a client.Answer) error {
 		count += ", cut at the limit: there are more"
 	}
 	if a.Redacted > 0 {
-		count += fmt.Sprintf(", %d values redacted", a.Redacted)
+		count += ", " + plural(a.Redacted, "value") + " redacted"
 	}
 	fmt.Fprintf(std.err, "querywarden: %s [audit %s]\n", count, printable(a.Audit))
 	masked(std, a)

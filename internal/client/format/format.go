@@ -226,7 +226,9 @@ func wrapped(err error) error {
 // measured is how many rows a table measures before it writes.
 const measured = 500
 
-// table aligns columns by its first rows; later ones may stand out.
+// table aligns columns by its first rows; later ones may stand out. Where the
+// columns do not fit a terminal's width even when they are cut, each row is
+// written as lines of a name and a value.
 type table struct {
 	w      io.Writer
 	width  int
@@ -234,8 +236,13 @@ type table struct {
 	widths []int
 	held   [][]string
 	begun  bool
-	loose  bool // the widths are decided
+	loose  bool     // the widths are decided
+	names  []string // if rows are written as lines
+	rows   int64
 }
+
+// narrow is what columns are cut to, at most, so that they fit.
+const narrow = 12
 
 func (t *table) Begin(columns []client.Column) error {
 	t.begun = true
@@ -287,7 +294,11 @@ func (t *table) settle() error {
 				widest = i
 			}
 		}
-		if total-2 <= t.width || len(t.widths) == 0 || t.widths[widest] <= 8 {
+		if total-2 <= t.width || len(t.widths) == 0 {
+			break
+		}
+		if t.widths[widest] <= narrow && len(t.widths) > 1 {
+			t.names = t.held[0]
 			break
 		}
 		t.widths[widest]--
@@ -296,7 +307,7 @@ func (t *table) settle() error {
 		if err := t.write(row); err != nil {
 			return err
 		}
-		if i == 0 {
+		if i == 0 && t.names == nil {
 			rule := make([]string, len(row))
 			for j := range rule {
 				rule[j] = strings.Repeat("-", t.widths[j])
@@ -312,11 +323,17 @@ func (t *table) settle() error {
 
 func (t *table) write(row []string) error {
 	var b strings.Builder
+	if t.names != nil {
+		if t.rows++; t.rows > 1 { // the first is the heading
+			t.lines(&b, row)
+		}
+		_, err := io.WriteString(t.w, b.String())
+		return wrapped(err)
+	}
 	for i, s := range row {
 		n := utf8.RuneCountInString(s)
 		if t.width > 0 && n > t.widths[i] {
-			s = string([]rune(s)[:max(t.widths[i]-1, 0)]) + "…"
-			n = t.widths[i]
+			s, n = cut(s, t.widths[i]), t.widths[i]
 		}
 		pad := strings.Repeat(" ", max(t.widths[i]-n, 0))
 		if t.right[i] {
@@ -331,6 +348,29 @@ func (t *table) write(row []string) error {
 	}
 	_, err := io.WriteString(t.w, strings.TrimRight(b.String(), " ")+"\n")
 	return wrapped(err)
+}
+
+// lines writes a row as lines.
+func (t *table) lines(b *strings.Builder, row []string) {
+	heading := fmt.Sprintf("-- row %d ", t.rows-1)
+	fmt.Fprintf(b, "%s%s\n", heading, strings.Repeat("-", max(min(t.width, 40)-len(heading), 0)))
+	width := 0
+	for _, name := range t.names {
+		width = max(width, min(utf8.RuneCountInString(name), t.width/2))
+	}
+	for i, s := range row {
+		name := cut(t.names[i], width)
+		pad := strings.Repeat(" ", width-utf8.RuneCountInString(name))
+		b.WriteString(strings.TrimRight(name+pad+"  "+cut(s, t.width-width-2), " ") + "\n")
+	}
+}
+
+// cut shortens a text to a width.
+func cut(s string, width int) string {
+	if utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	return string([]rune(s)[:max(width-1, 0)]) + "…"
 }
 
 func (t *table) Close() error {

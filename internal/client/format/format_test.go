@@ -95,6 +95,20 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestNarrow writes rows as lines where columns do not fit.
+func TestNarrow(t *testing.T) {
+	got, err := written(t, "table", Options{Width: 20}, people, `[1,"`+strings.Repeat("x", 30)+`",-1.5]`, `[2,null,0]`)
+	want := "-- row 1 -----------\nID    1\nNAME  xxxxxxxxxxxxx…\nID    -1.5\n-- row 2 -----------\nID    2\nNAME  NULL\nID    0\n"
+	if err != nil || got != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
+	}
+	got, err = written(t, "table", Options{Width: 30}, people, `[1,"`+strings.Repeat("x", 30)+`",-1.5]`)
+	want = "ID  NAME                    ID\n--  --------------------  ----\n 1  xxxxxxxxxxxxxxxxxxx…  -1.5\n"
+	if err != nil || got != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
+	}
+}
+
 // TestSpreadsheet lets no cell be a formula, and no number be a text.
 func TestSpreadsheet(t *testing.T) {
 	columns := []client.Column{{Name: "=cmd", Type: "VARCHAR"}, {Name: "N", Type: "NUMBER(10,2)"}}

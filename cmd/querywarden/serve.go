@@ -400,6 +400,9 @@ func runStdio(ctx context.Context, args []string, std streams) error {
 	if c.Stdio == nil || c.Stdio.Subject == "" {
 		return hint(errors.New("the configuration names no caller for stdio"), "a `stdio:` section with subject, email and groups says whose process this is")
 	}
+	if c.Slack != nil && c.Slack.Mode == "http" {
+		return hint(errors.New("slack.mode is http, and over stdio nobody can call back"), "slack.mode: socket needs no address")
+	}
 	g, err := openGateway(ctx, c, newLogger(std))
 	if err != nil {
 		return err

@@ -56,6 +56,8 @@ type Login struct {
 
 	mu       sync.Mutex
 	provider *provider
+	failed   time.Time // when it could not be read last, and err why
+	err      error
 }
 
 // provider is what the issuer's metadata says.
@@ -68,6 +70,9 @@ type provider struct {
 const (
 	// providerFresh is how long metadata is used before it is read again.
 	providerFresh = 10 * time.Minute
+	// providerRetry is how long nobody asks again after it could not be read:
+	// whoever opens the sign-in page has not shown yet who they are.
+	providerRetry = 5 * time.Second
 	// attemptAge is how old an ID token may be that comes from the provider
 	// directly.
 	attemptAge = 10 * time.Minute
@@ -295,7 +300,7 @@ func (l *Login) Revoked(who policy.Identity, session string, issued time.Time) b
 	return l.on.Revoked(who, session, issued)
 }
 
-// discover returns the provider's endpoints (OpenID Connect Discovery 1.0).
+// discover returns the provider's endpoints, as they were read last or anew.
 func (l *Login) discover(ctx context.Context) (*provider, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -303,12 +308,27 @@ func (l *Login) discover(ctx context.Context) (*provider, error) {
 	if l.provider != nil && now.Sub(l.provider.read) < providerFresh {
 		return l.provider, nil
 	}
+	if l.err != nil && now.Sub(l.failed) < providerRetry {
+		return nil, l.err
+	}
 	// A person who leaves must not spoil it for those who wait behind them.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	defer cancel()
+	p, err := l.read(ctx)
+	if err != nil {
+		l.failed, l.err = now, refuse(ProviderUnavailable, err)
+		return nil, l.err
+	}
+	p.read = now
+	l.provider, l.err = p, nil
+	return p, nil
+}
+
+// read reads the provider's metadata (OpenID Connect Discovery 1.0).
+func (l *Login) read(ctx context.Context) (*provider, error) {
 	found, err := oidc.NewProvider(oidc.ClientContext(ctx, l.client), l.config.Issuer)
 	if err != nil {
-		return nil, refuse(ProviderUnavailable, fmt.Errorf("discovering: %w", err))
+		return nil, fmt.Errorf("discovering: %w", err)
 	}
 	var metadata struct {
 		Challenges  []string `json:"code_challenge_methods_supported"`
@@ -316,15 +336,15 @@ func (l *Login) discover(ctx context.Context) (*provider, error) {
 		NamesItself bool     `json:"authorization_response_iss_parameter_supported"`
 	}
 	if err := found.Claims(&metadata); err != nil {
-		return nil, refuse(ProviderUnavailable, fmt.Errorf("reading metadata: %w", err))
+		return nil, fmt.Errorf("reading metadata: %w", err)
 	}
-	p := &provider{Endpoint: found.Endpoint(), namesItself: metadata.NamesItself, read: now}
+	p := &provider{Endpoint: found.Endpoint(), namesItself: metadata.NamesItself}
 	if !trustworthy(p.AuthURL) || !trustworthy(p.TokenURL) {
-		return nil, refuse(ProviderUnavailable, errors.New("an endpoint is neither https nor http on loopback"))
+		return nil, errors.New("an endpoint is neither https nor http on loopback")
 	}
 	// Not all that can do it say so; who says otherwise cannot.
 	if len(metadata.Challenges) > 0 && !slices.Contains(metadata.Challenges, "S256") {
-		return nil, refuse(ProviderUnavailable, errors.New("the provider does not know PKCE with S256"))
+		return nil, errors.New("the provider does not know PKCE with S256")
 	}
 	switch {
 	case l.config.ClientSecret == "":
@@ -334,6 +354,5 @@ func (l *Login) discover(ctx context.Context) (*provider, error) {
 	default:
 		p.AuthStyle = oauth2.AuthStyleInParams
 	}
-	l.provider = p
 	return p, nil
 }

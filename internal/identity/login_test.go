@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,6 +176,7 @@ type liar struct {
 	claims   map[string]any // of the ID token, over good ones
 	status   int
 	answer   string // instead of tokens
+	asked    atomic.Int64
 }
 
 // reset makes it honest again.
@@ -192,6 +194,7 @@ func newLiar(t *testing.T) *liar {
 		}
 	}
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		l.asked.Add(1)
 		all := map[string]any{"issuer": l.server.URL, "authorization_endpoint": l.server.URL + "/authorize", "token_endpoint": l.server.URL + "/token", "jwks_uri": l.server.URL + "/keys"}
 		for name, v := range l.metadata {
 			all[name] = v
@@ -335,7 +338,26 @@ func TestLoginBadProvider(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %q", name, in, err, c.want)
 		}
 	}
+	// Many who ask at once are one question.
 	l.reset()
+	l.metadata["code_challenge_methods_supported"] = []string{"plain"}
+	v, err := identity.New(identity.Config{Audience: audience, Issuers: []identity.IssuerConfig{{URL: l.server.URL}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	login, err := v.Login(identity.LoginConfig{Issuer: l.server.URL, ClientID: "console", Redirect: redirect})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := l.asked.Load()
+	for range 50 {
+		if _, _, err := login.Begin(t.Context(), 0); reason(t, err) != identity.ProviderUnavailable {
+			t.Fatal(err)
+		}
+	}
+	if n := l.asked.Load() - before; n > 3 {
+		t.Errorf("50 people made the provider answer %d times", n)
+	}
 	l.server.Close()
 	if _, err := l.finish(t, 0); reason(t, err) != identity.ProviderUnavailable {
 		t.Errorf("nobody there: %v", err)

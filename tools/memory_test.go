@@ -77,6 +77,19 @@ func TestFlatMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("not in short mode")
 	}
+	addr := emulatorProcess(t)
+	w := &world{file: filepath.Join(t.TempDir(), "audit.db")}
+	w.open(t, addr, longPolicy(t))
+	few, many := w.fullest(t, 40_000), w.fullest(t, 400_000)
+	t.Logf("at its fullest the heap holds %d KiB over 40,000 rows and %d KiB over 400,000", few>>10, many>>10)
+	if many > few+few/2+8<<20 {
+		t.Errorf("the heap grows with the answer: %d KiB, then %d KiB", few>>10, many>>10)
+	}
+}
+
+// emulatorProcess starts the account in another process and returns its address.
+func emulatorProcess(t *testing.T) string {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -102,13 +115,7 @@ func TestFlatMemory(t *testing.T) {
 	for lines := bufio.NewScanner(out); addr == "" && lines.Scan(); {
 		addr, _ = strings.CutPrefix(lines.Text(), "listening ")
 	}
-	w := &world{file: filepath.Join(t.TempDir(), "audit.db")}
-	w.open(t, addr, longPolicy(t))
-	few, many := w.fullest(t, 40_000), w.fullest(t, 400_000)
-	t.Logf("at its fullest the heap holds %d KiB over 40,000 rows and %d KiB over 400,000", few>>10, many>>10)
-	if many > few+few/2+8<<20 {
-		t.Errorf("the heap grows with the answer: %d KiB, then %d KiB", few>>10, many>>10)
-	}
+	return addr
 }
 
 // tenColumns is a query for rows of ten columns.

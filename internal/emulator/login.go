@@ -142,7 +142,13 @@ func (e *Emulator) authenticate(text, account string, now time.Time) (*user, err
 	if err := rsa.VerifyPKCS1v15(u.key, crypto.SHA256, sum[:], signature); err != nil {
 		return nil, fmt.Errorf("verifying a JWT: %w", err)
 	}
-	at := func(seconds float64) time.Time { return time.Unix(int64(seconds), 0) }
+	at := func(n float64) time.Time {
+		// Snowflake's driver for Node.js writes milliseconds, and is let in.
+		if n > 1e11 {
+			return time.UnixMilli(int64(n))
+		}
+		return time.Unix(int64(n), 0)
+	}
 	switch {
 	case now.After(at(claims.Exp).Add(jwtSkew)):
 		return nil, errors.New("it has expired")

@@ -91,11 +91,11 @@ const readScope = "SNOWFLAKE$DATA_READ"
 
 // readsOnly reports whether a statement changes nothing but the session.
 func readsOnly(stmt ast.Statement) bool {
-	switch stmt.(type) {
+	switch n := stmt.(type) {
 	case *ast.QueryStmt, *ast.Show, *ast.Describe, *ast.Explain, *ast.Use, *ast.Transaction, *ast.SetVar, *ast.UnsetVar:
 		return true
 	case *ast.Alter:
-		return stmt.(*ast.Alter).Kind == "SESSION"
+		return n.Kind == "SESSION"
 	default:
 		return false
 	}

@@ -383,10 +383,9 @@ func (q *query) resultReply(r *result) ([]byte, error) {
 	rows, chunks := r.parts()
 	r.look(rows)
 	total := r.count
-	switch s.faulty {
-	case Fewer:
+	if s.faulty == Fewer {
 		total++
-	case More:
+	} else if s.faulty == More {
 		total--
 	}
 	q.session.emulator.mu.Lock()

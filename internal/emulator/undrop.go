@@ -124,19 +124,8 @@ func (s *session) restore(ctx context.Context, o object, id string) error {
 // purge ends the retention of what is too old, or was in a schema that is no
 // more.
 func (s *session) purge(ctx context.Context) error {
-	rows, err := s.conn.QueryContext(ctx, `SELECT CAST(drop_id AS VARCHAR), table_catalog, table_schema, engine_name FROM "_catalog".dropped_tables WHERE dropped_on <= now() - to_days(retention)`)
+	old, err := s.overdue(ctx)
 	if err != nil {
-		return err
-	}
-	var old [][4]string
-	for rows.Next() {
-		var v [4]string
-		if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
-			return err
-		}
-		old = append(old, v)
-	}
-	if err := rows.Close(); err != nil {
 		return err
 	}
 	for _, v := range old {
@@ -148,6 +137,25 @@ func (s *session) purge(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// overdue are the tables whose retention is over: their number, database,
+// schema and name in the engine.
+func (s *session) overdue(ctx context.Context) ([][4]string, error) {
+	rows, err := s.conn.QueryContext(ctx, `SELECT CAST(drop_id AS VARCHAR), table_catalog, table_schema, engine_name FROM "_catalog".dropped_tables WHERE dropped_on <= now() - to_days(retention)`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var old [][4]string
+	for rows.Next() {
+		var v [4]string
+		if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
+			return nil, err
+		}
+		old = append(old, v)
+	}
+	return old, rows.Err()
 }
 
 func (s *session) forgetDropped(ctx context.Context, condition string, args ...any) error {

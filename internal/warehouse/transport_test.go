@@ -84,7 +84,11 @@ func TestNothingInTheClear(t *testing.T) {
 	defer s.Close()
 	g := newGuard("https")
 	defer g.close()
-	if _, err := (&http.Client{Transport: g}).Get(s.URL); err == nil || asked {
+	reply, err := (&http.Client{Transport: g}).Get(s.URL)
+	if err == nil {
+		reply.Body.Close()
+	}
+	if err == nil || asked {
 		t.Errorf("asked in the clear: %t, %v", asked, err)
 	}
 }

@@ -156,10 +156,10 @@ func clean(s string) bool {
 // format characters (bidirectional, zero-width, tags), separators that look like
 // a space or a line's end, what fonts leave out, private use and unassigned.
 func hides(r rune) bool {
-	switch {
-	case r == ' ':
+	switch r {
+	case ' ':
 		return false
-	case r == '\u2800': // the empty Braille pattern
+	case '\u2800': // the empty Braille pattern
 		return true
 	default:
 		return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Zs, unicode.Co, unicode.Cs,

@@ -65,6 +65,7 @@ const (
 //	    reason: no_rule       #   optional: the code of a reason
 //	    masks: {ssn: redact}  #   optional: exactly these columns are masked
 //	    filters: ["SQL"]      #   optional: exactly these filters stand
+//	    approvers: {groups: [owners], quorum: 1, confirm: oidc}  # optional, each of them
 //
 // approvers may also say confirm: oidc or slack ([Confirm]), remind: 15m, which
 // is half of decide_within otherwise, channel: and escalate: (where messengers

@@ -23,6 +23,33 @@ type test struct {
 	// masks by column, and filters; nil if the test does not say.
 	masks   map[string]mask.Mask
 	filters []string
+	// approvers is what it takes for a person to say yes; nil if the test does
+	// not say.
+	approvers *expectedApproval
+}
+
+// An expectedApproval is what a test says of approvers; what it leaves out may
+// be anything.
+type expectedApproval struct {
+	groups  []string
+	quorum  int
+	confirm *Confirm
+}
+
+// check says what is wrong with an approval, empty if nothing is.
+func (e *expectedApproval) check(a *Approval) string {
+	switch {
+	case a == nil:
+		return "expected approvers, decided none"
+	case e.groups != nil && !slices.Equal(e.groups, a.Groups):
+		return fmt.Sprintf("expected the approvers %q, decided %q", e.groups, a.Groups)
+	case e.quorum > 0 && e.quorum != a.Quorum:
+		return fmt.Sprintf("expected the quorum %d, decided %d", e.quorum, a.Quorum)
+	case e.confirm != nil && *e.confirm != a.Confirm:
+		return fmt.Sprintf("expected confirmation by %s, decided %s", *e.confirm, a.Confirm)
+	default:
+		return ""
+	}
 }
 
 // A TestResult is how one of a policy file's tests went.
@@ -64,6 +91,11 @@ func (t *test) run(p *Policy) string {
 	}
 	if t.masks != nil {
 		if wrong := t.checkMasks(d.Masks); wrong != "" {
+			return wrong
+		}
+	}
+	if t.approvers != nil {
+		if wrong := t.approvers.check(d.Approval); wrong != "" {
 			return wrong
 		}
 	}
@@ -139,8 +171,25 @@ func (d *decoder) test(n ast.Node) test {
 			t.filters = d.texts(n, "filters")
 			slices.Sort(t.filters)
 		}},
+		field{"approvers", func(n ast.Node) { t.approvers = d.expectedApproval(n) }},
 	)
 	return t
+}
+
+func (d *decoder) expectedApproval(n ast.Node) *expectedApproval {
+	e := &expectedApproval{}
+	d.object(n, "approvers", nil,
+		field{"groups", func(n ast.Node) {
+			e.groups = d.texts(n, "groups")
+			slices.Sort(e.groups)
+		}},
+		field{"quorum", func(n ast.Node) { e.quorum = int(d.integer(n, "quorum", 1, maxQuorum)) }},
+		field{"confirm", func(n ast.Node) {
+			c := Confirm(d.name(n, "way to confirm", confirmNames[:]))
+			e.confirm = &c
+		}},
+	)
+	return e
 }
 
 func (d *decoder) caller(n ast.Node, c *Caller) {

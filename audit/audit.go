@@ -88,6 +88,11 @@ const (
 	KindLinked            Kind = "linked"             // a messenger's account now stands for an identity
 	KindUnlinked          Kind = "unlinked"           // and no longer does
 	KindAlert             Kind = "alert"              // the account's history does not fit this log
+	KindPrompt            Kind = "prompt"             // what a person said to an agent, by its client's word
+	KindResponse          Kind = "response"           // what the agent said in the end, by its client's word
+	KindToolUse           Kind = "tool_use"           // a client says that a turn is calling a tool
+	KindJoined            Kind = "joined"             // a call belongs to a turn of a conversation
+	KindDropped           Kind = "dropped"            // so much of what clients sent was not taken
 	KindRead              Kind = "read"               // a person looked at requests or at this log, in the console
 )
 
@@ -96,7 +101,7 @@ func Kinds() []Kind {
 	return []Kind{
 		KindStart, KindStop, KindGap, KindPolicyLoaded, KindConfigLoaded, KindKeyAdded, KindKeyRetired, KindErased, KindSignIn, KindRefused, KindSessionStart, KindSessionEnd,
 		KindCatalogRead, KindToolCall, KindDecision, KindExecution, KindOutcome, KindApprovalRequested, KindApprovalVoted, KindApprovalChanged,
-		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked, KindRead, KindAlert,
+		KindGlassBroken, KindGlassAcknowledged, KindSafetyCopy, KindBrief, KindLinked, KindUnlinked, KindAlert, KindPrompt, KindResponse, KindToolUse, KindJoined, KindDropped, KindRead,
 	}
 }
 
@@ -139,7 +144,15 @@ type Event struct {
 	Key  string   `json:"key,omitempty"`  // public, that was added or retired
 	Keys []string `json:"keys,omitempty"` // public, all that sign from here on
 
-	Conversation string `json:"conversation,omitempty"` // asserted by the client
+	// What clients assert, to tell which turn of which conversation it was; see
+	// package capture.
+	Conversation string `json:"conversation,omitempty"`
+	Turn         string `json:"turn,omitempty"`
+	CallID       string `json:"call,omitempty"`  // the client's name for a tool call
+	Trace        string `json:"trace,omitempty"` // W3C trace id
+	Model        string `json:"model,omitempty"`
+	Source       string `json:"source,omitempty"` // whose event: claude, codex, cursor, devin
+	How          string `json:"how,omitempty"`    // it was joined: exact, traced, matched
 
 	Class     string   `json:"class,omitempty"`
 	Command   string   `json:"command,omitempty"`
@@ -185,6 +198,9 @@ type Event struct {
 	ConfigText string `json:"-"`
 	Reason     string `json:"-"` // of a vote
 	Problem    string `json:"-"` // what is wrong with a call
+	Prompt     string `json:"-"` // asserted
+	Response   string `json:"-"` // asserted
+	Folder     string `json:"-"` // where the client works, asserted
 	Search     string `json:"-"` // what a reader of the log looked for
 	Answer     string `json:"-"` // rows as returned, where policy keeps them; sealed before they are stored
 }
@@ -200,7 +216,7 @@ func (e *Event) texts(rows string) []text {
 	var texts []text
 	for _, t := range []struct{ name, text string }{
 		{"sql", e.SQL}, {"runs", e.Kept()}, {"facts", e.Facts}, {"purpose", e.Purpose}, {"policy", e.PolicyText}, {"config", e.ConfigText},
-		{"reason", e.Reason}, {"problem", e.Problem}, {"search", e.Search}, {"rows", rows},
+		{"reason", e.Reason}, {"problem", e.Problem}, {"prompt", e.Prompt}, {"response", e.Response}, {"folder", e.Folder}, {"search", e.Search}, {"rows", rows},
 	} {
 		if t.text != "" {
 			texts = append(texts, newText(t.name, t.text))

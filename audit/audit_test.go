@@ -198,7 +198,7 @@ func TestIndexes(t *testing.T) {
 	l := openTest(t, filepath.Join(t.TempDir(), "audit.db"), Options{})
 	fill(t, l, 3)
 	for name, f := range map[string]Filter{
-		"entries_subject": {Subject: "ada"}, "entries_session": {Session: "s"}, "entries_approval": {Approval: "a"}, "entries_query_id": {QueryID: "q"},
+		"entries_subject": {Subject: "ada"}, "entries_session": {Session: "s"}, "entries_approval": {Approval: "a"}, "entries_query_id": {QueryID: "q"}, "entries_conversation": {Conversation: "c"}, "entries_joined": {joins: new(int64)},
 		"INTEGER PRIMARY KEY (rowid>?": {Since: time.Now()},
 	} {
 		where, args, err := f.where(t.Context(), l.db)

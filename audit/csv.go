@@ -15,7 +15,7 @@ import (
 func (r *Reader) ExportCSV(ctx context.Context, w io.Writer, f Filter) error {
 	out := csv.NewWriter(w)
 	header := []string{"index", "time", "kind", "subject", "email", "tool", "class", "command", "objects", "verdict", "codes", "rules",
-		"policy", "approval", "query_id", "status", "rows", "bytes", "micros", "sql", "runs", "leaf"}
+		"policy", "approval", "query_id", "status", "rows", "bytes", "micros", "conversation", "turn", "call", "how", "prompt", "sql", "runs", "leaf"}
 	if err := out.Write(header); err != nil {
 		return fmt.Errorf("exporting: %w", err)
 	}
@@ -35,7 +35,8 @@ func (r *Reader) ExportCSV(ctx context.Context, w io.Writer, f Filter) error {
 		row := []string{
 			strconv.FormatInt(e.Index, 10), ev.Time.Format(time.RFC3339Nano), string(ev.Kind), caller.Subject, caller.Email, ev.Tool, ev.Class, ev.Command,
 			strings.Join(objects, "; "), ev.Verdict, strings.Join(ev.Codes, "; "), strings.Join(ev.Rules, "; "), ev.Policy, ev.Approval, ev.QueryID,
-			ev.Status, strconv.FormatInt(ev.Rows, 10), strconv.FormatInt(ev.Bytes, 10), strconv.FormatInt(ev.Micros, 10), e.Texts["sql"], e.Texts["runs"], e.Leaf,
+			ev.Status, strconv.FormatInt(ev.Rows, 10), strconv.FormatInt(ev.Bytes, 10), strconv.FormatInt(ev.Micros, 10),
+			ev.Conversation, ev.Turn, ev.CallID, ev.How, e.Texts["prompt"], e.Texts["sql"], e.Texts["runs"], e.Leaf,
 		}
 		for i := range row {
 			row[i] = cell(row[i])

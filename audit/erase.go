@@ -21,7 +21,7 @@ type Erasure struct {
 
 // erasable are the names of texts that [Log.Erase] takes. What decided, and
 // what was configured, stays: without it nothing recorded can be understood.
-var erasable = []string{"sql", "runs", "facts", "purpose", "reason", "problem", "search", "rows"}
+var erasable = []string{"sql", "runs", "facts", "purpose", "reason", "problem", "search", "rows", "prompt", "response", "folder"}
 
 // eraseBatch is how many entries lose their texts in one transaction, so that
 // nobody waits long behind it.

@@ -183,7 +183,7 @@ func age(t *testing.T, path string) {
 	t.Helper()
 	db := open(t, path)
 	db.SetMaxOpenConns(1)
-	run(t, db, `DROP INDEX entries_keys`, `DROP INDEX entries_approval`, `DROP INDEX entries_query_id`, `DROP TABLE cosignatures`,
+	run(t, db, `DROP INDEX entries_keys`, `DROP INDEX entries_conversation`, `DROP INDEX entries_joined`, `DROP INDEX entries_approval`, `DROP INDEX entries_query_id`, `DROP TABLE cosignatures`,
 		`CREATE TABLE hashes (idx INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT`, `CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT`,
 		`CREATE TABLE blobs (idx INTEGER NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (idx, name)) STRICT, WITHOUT ROWID`,
 		`INSERT INTO checkpoints SELECT idx + 1, note FROM entries WHERE note IS NOT NULL`)

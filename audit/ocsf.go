@@ -138,7 +138,7 @@ func ocsfClass(v Event) (class, activity int) {
 		return ocsfDatastore, activityQuery
 	case KindSafetyCopy:
 		return ocsfDatastore, activityCreate
-	case KindApprovalRequested, KindStart, KindPolicyLoaded, KindConfigLoaded, KindSessionStart, KindLinked, KindKeyAdded:
+	case KindApprovalRequested, KindStart, KindPolicyLoaded, KindConfigLoaded, KindSessionStart, KindLinked, KindKeyAdded, KindPrompt, KindResponse, KindToolUse, KindJoined:
 		return ocsfAPI, 1 // create
 	case KindToolCall, KindRead:
 		return ocsfAPI, 2 // read

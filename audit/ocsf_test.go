@@ -114,6 +114,8 @@ func TestOCSF(t *testing.T) {
 		{Kind: KindApprovalRequested, Caller: ada, Approval: "apr", State: "pending"}, {Kind: KindApprovalVoted, Approval: "apr", Voter: &Caller{Issuer: "idp", Subject: "bob"}, Approve: &yes, Caller: ada},
 		{Kind: KindApprovalChanged, Approval: "apr", State: "approved", Caller: ada}, {Kind: KindExecution, Caller: &Caller{Issuer: "idp", Subject: "job", Kind: "ci"}, Class: "destroy", Approval: "apr", Runs: "DROP"},
 		{Kind: KindOutcome, Caller: ada, Class: "read", Status: "completed", Rows: 1, Bytes: 2, Micros: 2500, QueryID: "q", Of: &of}, {Kind: KindOutcome, Caller: ada, Class: "write", Status: "failed", Error: "syntax 001003"},
+		{Kind: KindPrompt, Caller: ada, Conversation: "c", Turn: "t", Model: "m", Source: "claude", Prompt: "who?"}, {Kind: KindResponse, Caller: ada, Conversation: "c", Turn: "t", Source: "codex", Response: "x"},
+		{Kind: KindToolUse, Caller: ada, Conversation: "c", Turn: "t", CallID: "u", Tool: "query", Source: "claude"}, {Kind: KindJoined, Caller: ada, Conversation: "c", Turn: "t", Of: &of, How: "exact"}, {Kind: KindDropped, Count: 3},
 		{Kind: KindKeyAdded, Key: "k", Keys: []string{"j", "k"}}, {Kind: KindKeyRetired, Key: "j", Keys: []string{"k"}},
 		{Kind: KindErased, Count: 4, Reason: "x"}, {Kind: KindAlert, Count: 2, Codes: []string{"bypass"}, Problem: "x"},
 		{Kind: KindGlassBroken, Caller: ada, Approval: "apr", Voter: &Caller{Issuer: "idp", Subject: "bob"}, Via: "console", Ticket: "INC-1", Reason: "x"},

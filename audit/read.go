@@ -43,6 +43,7 @@ type Filter struct {
 	Verdict      string
 	Approval     string
 	QueryID      string // the warehouse's
+	Conversation string // only what clients told of it, and what was joined to it
 	After        int64  // only entries from this index on
 	Before       int64  // only entries below this index, unless it is zero
 	Object       string // only what reached this object: its full name, or the end of it
@@ -51,7 +52,8 @@ type Filter struct {
 	// been looked at, and how many there are.
 	Progress func(done, of int64)
 
-	only *int64
+	only  *int64
+	joins *int64 // only what joins this entry to a turn
 }
 
 // A Reader reads a log, also one that a gateway is writing.
@@ -271,6 +273,12 @@ func (f Filter) where(ctx context.Context, q querier) (string, []any, error) {
 	}
 	if f.QueryID != "" {
 		add("query_id = ? AND query_id <> ''", f.QueryID) // as its index has it
+	}
+	if f.Conversation != "" { // as its index has it
+		add("json_extract(CAST(entry AS TEXT), '$.conversation') = ? AND kind IN ('prompt', 'response', 'tool_use', 'joined')", f.Conversation)
+	}
+	if f.joins != nil { // as its index has it
+		add("json_extract(CAST(entry AS TEXT), '$.of') = ? AND kind = 'joined'", *f.joins)
 	}
 	if f.After > 0 {
 		add("idx >= ?", f.After)

@@ -28,7 +28,9 @@ CREATE INDEX entries_approval ON entries (approval, idx) WHERE approval <> '';
 CREATE INDEX entries_query_id ON entries (query_id, idx) WHERE query_id <> '';
 CREATE TABLE cosignatures (size INTEGER NOT NULL, witness TEXT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (size, witness)) STRICT, WITHOUT ROWID;`
 	since4 = `
-CREATE INDEX entries_keys ON entries (idx) WHERE kind IN ('key_added', 'key_retired');`
+CREATE INDEX entries_keys ON entries (idx) WHERE kind IN ('key_added', 'key_retired');
+CREATE INDEX entries_conversation ON entries (json_extract(CAST(entry AS TEXT), '$.conversation'), idx) WHERE kind IN ('prompt', 'response', 'tool_use', 'joined');
+CREATE INDEX entries_joined ON entries (json_extract(CAST(entry AS TEXT), '$.of')) WHERE kind = 'joined';`
 )
 
 // migrations[v] makes version v+1 of version v, inside of a transaction. No

@@ -72,6 +72,25 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
+// Guard serves other paths of the gateway: requests that pass the checks of /mcp,
+// those of Host, Origin and the bearer token, reach next with their caller.
+func (s *Server) Guard(next func(http.ResponseWriter, *http.Request, policy.Caller)) http.Handler {
+	crossOrigin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		switch {
+		case !s.hostAllowed(r.Host):
+			s.turnAway(w, r, nil, http.StatusForbidden, "host_not_allowed", "this host is not served here")
+		case !s.originAllowed(r.Header) || crossOrigin.Check(r) != nil:
+			s.turnAway(w, r, nil, http.StatusForbidden, "origin_not_allowed", "requests from this origin are not allowed")
+		default:
+			if token, _, ok := s.authenticate(w, r); ok {
+				next(w, r, token.Caller)
+			}
+		}
+	})
+}
+
 // turnAway answers a request that does not reach the protocol, and records why.
 func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, who *policy.Caller, status int, reason, sentence string) {
 	s.gate.TurnedAway(r.Context(), reason, r.RemoteAddr, who)

@@ -368,9 +368,10 @@ func (s *Server) call(ctx context.Context, req mcp.CallToolRequest) tools.Call {
 		}
 	}
 	if req.Params.Meta != nil {
-		// Some clients name their conversation.
-		id, _ := req.Params.Meta.AdditionalFields["sessionId"].(string)
-		c.Conversation = asserted(id)
+		keysOf(&c, req.Params.Meta.AdditionalFields)
+	}
+	if c.Trace == "" {
+		c.Trace = traceID(req.Header.Get("traceparent"))
 	}
 	return c
 }

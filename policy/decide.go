@@ -11,15 +11,16 @@ import (
 // A Policy decides. It is read from a file by [Parse], does not change, and is
 // safe for concurrent use. The zero Policy and a nil one deny everything.
 type Policy struct {
-	text      []byte
-	version   string
-	masks     []maskRule
-	filters   []filterRule
-	opaque    []objectPattern // views that are read as tables
-	rules     []rule
-	limits    Limits
-	detectors []string
-	tests     []test
+	text          []byte
+	version       string
+	masks         []maskRule
+	filters       []filterRule
+	opaque        []objectPattern // views that are read as tables
+	rules         []rule
+	limits        Limits
+	detectors     []string
+	conversations Conversations
+	tests         []test
 }
 
 // A rule gives its verdict to the callers it selects, for classes of access to
@@ -35,6 +36,9 @@ type rule struct {
 	limits     Limits // zero: the policy's
 	approval   *Approval
 	keepRows   bool
+	// conversation says that it lets through only what comes with a
+	// conversation; see [Statement.Conversation].
+	conversation bool
 }
 
 // A maskRule masks columns, by pattern or label, unless the caller is selected.
@@ -138,6 +142,7 @@ func (p *Policy) Decide(c Caller, s Statement, _ time.Time) Decision {
 	for _, f := range s.Effects {
 		j.call(f, true)
 	}
+	j.accompanied(s.Conversation)
 	j.conclude(&d)
 	if d.Verdict != Deny {
 		d.Masks = p.columnMasks(&c, s.Accesses)
@@ -252,6 +257,20 @@ func (j *judgement) access(c Class, o, named Object) (passes bool) {
 		j.deny(j.reason(CodeNoRule, c, named))
 	}
 	return granted && !denied
+}
+
+// accompanied denies what a rule lets through only with a conversation, if there
+// is none.
+func (j *judgement) accompanied(present bool) {
+	if present || j.verdict == Deny {
+		return
+	}
+	for _, r := range slices.Concat(j.allowed, j.asked) {
+		if r.conversation {
+			j.denied = note(j.denied, r)
+			j.deny(reasonConversation())
+		}
+	}
 }
 
 // copied judges an access by where the object's rows came from. A filter cannot

@@ -57,6 +57,7 @@ const (
 //	    break_glass: {groups: [oncall], acknowledge_within: 24h}  # see [BreakGlass]
 //	limits: {…}               # the ceiling, and what holds where a rule says nothing
 //	detectors: [card_number]  # on every answer; see package mask
+//	conversations: masked     # what is kept of what people say to agents: off, digest, masked or full
 //	tests:
 //	  - name: …
 //	    as: {groups: [analysts], kind: agent}
@@ -71,6 +72,11 @@ const (
 // is half of decide_within otherwise, channel: and escalate: (where messengers
 // ask, and where they ask again when three quarters of the time have gone), and
 // safety_copy: 24h (a clone of what is about to be changed, kept that long).
+//
+// A rule with conversation: present lets through only calls whose client has
+// told, before, which turn of a conversation they belong to; see
+// [Statement.Conversation]. Conversations are kept as [Conversations] says; off
+// is the rule where the file says nothing.
 //
 // WHO is the word everyone or {groups: […], users: […], kinds: […]}: members of
 // any of the groups and any of the users, and of these only callers of the
@@ -125,6 +131,7 @@ func Parse(data []byte) (*Policy, error) {
 		}},
 		field{"limits", func(n ast.Node) { p.limits = p.limits.or(d.limits(n)) }},
 		field{"detectors", func(n ast.Node) { p.detectors = d.detectors(n) }},
+		field{"conversations", func(n ast.Node) { p.conversations = Conversations(d.name(n, "conversations", conversationWords[:])) }},
 		field{"tests", func(n ast.Node) { d.list(n, "tests", func(n ast.Node) { p.tests = append(p.tests, d.test(n)) }) }},
 	)
 	if d.err != nil {
@@ -250,6 +257,10 @@ func (d *decoder) rule(n ast.Node, before []rule) rule {
 		field{"approvers", func(n ast.Node) { r.approval = d.approvers(n) }},
 		field{"break_glass", func(n ast.Node) { glass = d.breakGlass(n) }},
 		field{"keep_rows", func(n ast.Node) { r.keepRows = d.flag(n, "keep_rows") }},
+		field{"conversation", func(n ast.Node) {
+			d.name(n, "conversation", []string{"present"})
+			r.conversation = true
+		}},
 	)
 	may := slices.Contains(r.classes[:], true)
 	on := r.everything || len(r.on) > 0
@@ -267,6 +278,8 @@ func (d *decoder) rule(n ast.Node, before []rule) rule {
 		d.fail(n, "the rule %q: break_glass names nobody but the approvers, who need no glass", r.name)
 	case r.verdict == Deny && r.limits != Limits{}:
 		d.fail(n, "the rule %q denies: there is nothing to limit", r.name)
+	case r.verdict == Deny && r.conversation:
+		d.fail(n, "the rule %q denies, with a conversation or without", r.name)
 	case r.verdict == Deny && r.keepRows:
 		d.fail(n, "the rule %q denies: there are no rows to keep", r.name)
 	}

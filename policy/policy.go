@@ -308,6 +308,10 @@ type Statement struct {
 	// state, leave the account, call a model, or are the account's own, by
 	// their full names. Each needs a rule that names it.
 	Effects []string `json:"effects,omitempty"`
+	// Conversation says that the client has told, before the call, which turn of
+	// a conversation it belongs to. It is the client's word: a sign of life of
+	// its hooks, and no proof of what was said.
+	Conversation bool `json:"conversation,omitempty"`
 	// Problems say why this statement cannot run under any policy: it did
 	// not parse, a name did not resolve, a function is unknown.
 	Problems []Reason `json:"problems,omitempty"`
@@ -318,25 +322,26 @@ type Code string
 
 // The reason codes of decisions. DESIGN: an agent can act on the code alone.
 const (
-	CodeAllowed           Code = "allowed"             // a rule allows it
-	CodeApprovalNeeded    Code = "approval_needed"     // a rule asks a person
-	CodeNoRule            Code = "no_rule"             // nothing allows it (default deny)
-	CodeRuleDenies        Code = "rule_denies"         // a rule forbids it
-	CodeNotUnderstood     Code = "not_understood"      // unknown class or command
-	CodeSyntax            Code = "syntax"              // it does not parse
-	CodeEmpty             Code = "empty"               // there is no statement
-	CodeMultiple          Code = "multiple_statements" // more than one statement
-	CodeTooLarge          Code = "too_large"           // text or nesting over the limit
-	CodeInvalidText       Code = "invalid_text"        // not UTF-8, or control characters
-	CodeObjectUnknown     Code = "object_unknown"      // no such table, or not for this caller
-	CodeColumnUnknown     Code = "column_unknown"      // no such column
-	CodeColumnAmbiguous   Code = "column_ambiguous"    // a name fits several columns
-	CodeFunctionUnknown   Code = "function_unknown"    // nobody classified this function, or vouches for it
-	CodeFunctionForbidden Code = "function_forbidden"  // a function with effects that no rule covers
-	CodeMaskUnresolved    Code = "mask_unresolved"     // a mask is due where none can stand
-	CodeUnsupported       Code = "unsupported"         // understood, but the gate cannot judge or run it safely
-	CodePolicyInvalid     Code = "policy_invalid"      // no usable policy
-	CodeApprovalConflict  Code = "approval_conflict"   // rules ask for approvers who cannot be the same people
+	CodeAllowed           Code = "allowed"              // a rule allows it
+	CodeApprovalNeeded    Code = "approval_needed"      // a rule asks a person
+	CodeNoRule            Code = "no_rule"              // nothing allows it (default deny)
+	CodeRuleDenies        Code = "rule_denies"          // a rule forbids it
+	CodeNotUnderstood     Code = "not_understood"       // unknown class or command
+	CodeSyntax            Code = "syntax"               // it does not parse
+	CodeEmpty             Code = "empty"                // there is no statement
+	CodeMultiple          Code = "multiple_statements"  // more than one statement
+	CodeTooLarge          Code = "too_large"            // text or nesting over the limit
+	CodeInvalidText       Code = "invalid_text"         // not UTF-8, or control characters
+	CodeObjectUnknown     Code = "object_unknown"       // no such table, or not for this caller
+	CodeColumnUnknown     Code = "column_unknown"       // no such column
+	CodeColumnAmbiguous   Code = "column_ambiguous"     // a name fits several columns
+	CodeFunctionUnknown   Code = "function_unknown"     // nobody classified this function, or vouches for it
+	CodeFunctionForbidden Code = "function_forbidden"   // a function with effects that no rule covers
+	CodeMaskUnresolved    Code = "mask_unresolved"      // a mask is due where none can stand
+	CodeUnsupported       Code = "unsupported"          // understood, but the gate cannot judge or run it safely
+	CodeConversation      Code = "conversation_missing" // a rule demands a conversation, and none was told of
+	CodePolicyInvalid     Code = "policy_invalid"       // no usable policy
+	CodeApprovalConflict  Code = "approval_conflict"    // rules ask for approvers who cannot be the same people
 )
 
 // A Reason explains a verdict: a stable code, one sentence, and what to do

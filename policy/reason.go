@@ -132,6 +132,14 @@ func reasonOpaque(o Object) Reason {
 	}
 }
 
+func reasonConversation() Reason {
+	return Reason{
+		Code:     CodeConversation,
+		Sentence: "A rule lets this run only with the conversation that led to it, and your client has told of none.",
+		Next:     "Ask the person you work for to set up the client's hooks or telemetry; do not retry before.",
+	}
+}
+
 func reasonNotUnderstood() Reason {
 	return Reason{
 		Code:     CodeNotUnderstood,

@@ -164,6 +164,10 @@ func (d *decoder) test(n ast.Node) test {
 			t.do.Functions = d.texts(n, "calls")
 			t.do.Effects = t.do.Functions
 		}},
+		field{"conversation", func(n ast.Node) {
+			d.name(n, "conversation", []string{"present"})
+			t.do.Conversation = true
+		}},
 		field{"expect", func(n ast.Node) { t.expect = Verdict(d.name(n, "verdict", verdictNames[:])) }},
 		field{"reason", func(n ast.Node) { t.reason = Code(d.text(n, "reason")) }},
 		field{"masks", func(n ast.Node) { t.masks = d.expectedMasks(n) }},

@@ -30,6 +30,41 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// TestConversation: a rule that wants a conversation lets through nothing
+// without, whichever other rule would, and restricts no rule that denies.
+func TestConversation(t *testing.T) {
+	p, err := Parse([]byte(`version: 1
+conversations: masked
+detectors: [email]
+rules:
+  - {name: all, who: {groups: [analysts]}, may: [read], on: ["shop.public.*"], verdict: allow}
+  - {name: secret, who: {groups: [analysts]}, may: [read], on: ["shop.public.customers"], verdict: allow, conversation: present}
+  - {name: drop, who: {groups: [analysts]}, may: [destroy], on: ["shop.public.*"], verdict: ask, approvers: {groups: [owners]}, conversation: present}
+tests:
+  - {name: without, as: {groups: [analysts]}, do: read shop.public.customers, expect: deny, reason: conversation_missing}
+  - {name: with, as: {groups: [analysts]}, do: read shop.public.customers, conversation: present, expect: allow}
+  - {name: elsewhere, as: {groups: [analysts]}, do: read shop.public.orders, expect: allow}
+  - {name: asked, as: {groups: [analysts]}, do: destroy shop.public.orders, conversation: present, expect: ask}
+  - {name: not asked, as: {groups: [analysts]}, do: destroy shop.public.orders, expect: deny, reason: conversation_missing}
+  - {name: nobody, as: {groups: [others]}, do: read shop.public.customers, conversation: present, expect: deny, reason: no_rule}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Conversations() != ConversationsMasked || strings.Join(p.ConversationDetectors(), " ") != "api_key card_number email iban ssn" {
+		t.Errorf("%s, %q", p.Conversations(), p.ConversationDetectors())
+	}
+	if (*Policy)(nil).Conversations() != ConversationsOff || Conversations(200).String() != "off" {
+		t.Error("the zero value keeps something")
+	}
+	for _, wrong := range []string{"conversations: on\n", "conversations: \"\"\n", "rules:\n  - {name: r, who: everyone, may: [read], on: everything, verdict: allow, conversation: absent}\n",
+		"rules:\n  - {name: r, who: everyone, may: [read], on: everything, verdict: deny, conversation: present}\n"} {
+		if _, err := Parse([]byte("version: 1\n" + wrong)); err == nil {
+			t.Errorf("taken: %s", wrong)
+		}
+	}
+}
+
 // TestEditDistance: up to 64 bytes count, and neighbours that changed places are
 // one mistake.
 func TestEditDistance(t *testing.T) {

@@ -40,7 +40,7 @@ func (g *Gate) RequestApproval(ctx context.Context, call Call, req ApprovalReque
 	if err := g.meet(ctx, call.Caller); err != nil {
 		return QueryAnswer{Answer: g.unavailable(err)}
 	}
-	j := g.judge(call.Caller, req.SQL, 0)
+	j := g.judge(call, req.SQL, 0)
 	receipt, err := g.config.Log.Append(ctx, decisionEvent("request_approval", call, j, j.Decision.Verdict != policy.Ask))
 	if err != nil {
 		return QueryAnswer{Answer: g.unavailable(err)}

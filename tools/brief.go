@@ -351,7 +351,7 @@ func (g *Gate) count(ctx context.Context, call Call, sent ast.Statement) (*int64
 	if err != nil {
 		return nil, "the rows were not counted: the condition cannot be counted by itself."
 	}
-	j := g.judge(call.Caller, text, 1)
+	j := g.judge(call, text, 1)
 	j.Decision.Limits.Duration = min(j.Decision.Limits.Duration, briefWithin)
 	j.Decision.KeepRows = false
 	call.Purpose = "how many rows the statement concerns that approval is asked for"

@@ -185,7 +185,7 @@ func (g *Gate) runApproved(ctx context.Context, id string) error {
 		return err
 	}
 	call := callOf(r)
-	j := g.judge(call.Caller, r.Sent, 0)
+	j := g.judge(call, r.Sent, 0)
 	binding := g.binding(call, j)
 	if j.Decision.Verdict != policy.Ask || j.Denied() || binding.Digest() != r.Digest {
 		return g.supersede(ctx, call, j, r)

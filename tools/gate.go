@@ -37,6 +37,10 @@ type Config struct {
 	// Version is the program's, ConfigText its configuration: for the record.
 	Version, ConfigText string
 
+	// Present reports whether a call's client has told, before, which turn of a
+	// conversation it belongs to. Without it, none has.
+	Present func(Call) bool
+
 	// ApprovalWait is how long request_approval holds a call; 45 s if zero.
 	ApprovalWait time.Duration
 	// AnswerKey seals the answers of approved statements while they wait for
@@ -218,8 +222,11 @@ func (g *Gate) retain(ctx context.Context) {
 }
 
 // judge is steps 1 to 3 and 6 of the way of a statement; see [Judge].
-func (g *Gate) judge(caller policy.Caller, sql string, maxRows int64) *Judgement {
-	j := g.Judge().Judge(caller, sql, maxRows, time.Now())
+func (g *Gate) judge(call Call, sql string, maxRows int64) *Judgement {
+	caller := call.Caller
+	judge := g.Judge()
+	judge.Conversation = g.config.Present != nil && g.config.Present(call)
+	j := judge.Judge(caller, sql, maxRows, time.Now())
 	j.groups = caller.Ungrouped
 	// A misspelt name gets a hint, but only among what the caller may see.
 	for i, r := range j.Decision.Reasons {

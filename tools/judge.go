@@ -21,6 +21,8 @@ type Judge struct {
 	Catalog *resolve.Catalog
 	Context resolve.Context // where unqualified names are looked for
 	MaskKey []byte          // keys the hash mask
+	// Conversation is [policy.Statement.Conversation] of what is judged.
+	Conversation bool
 }
 
 // A Judgement is what is known of one statement for one caller.
@@ -74,7 +76,7 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 	out := &Judgement{SQL: sql, Catalog: j.Catalog.Version()}
 	stmt, err := parser.ParseStatement(sql)
 	if err != nil {
-		out.Statement = policy.Statement{Class: policy.Unknown, Problems: []policy.Reason{syntaxReason(err)}}
+		out.Statement = policy.Statement{Class: policy.Unknown, Problems: []policy.Reason{syntaxReason(err)}, Conversation: j.Conversation}
 		out.Decision = j.Policy.Decide(caller, out.Statement, now)
 		return out
 	}
@@ -82,6 +84,7 @@ func (j Judge) Judge(caller policy.Caller, sql string, maxRows int64, now time.T
 	context.Sees = func(t policy.Table) bool { return j.Policy.Sees(caller, t) }
 	res := resolve.Resolve(stmt, j.Catalog, context)
 	out.Statement, out.missing = res.Statement, res.Missing
+	out.Statement.Conversation = j.Conversation
 	j.hide(caller, &out.Statement)
 	out.Decision = j.Policy.Decide(caller, out.Statement, now)
 	if out.Decision.Verdict == policy.Deny {

@@ -23,7 +23,7 @@ func (g *Gate) Query(ctx context.Context, call Call, req QueryRequest) QueryAnsw
 	if err := g.meet(ctx, call.Caller); err != nil {
 		return QueryAnswer{Answer: g.unavailable(err)}
 	}
-	j := g.judge(call.Caller, req.SQL, req.MaxRows)
+	j := g.judge(call, req.SQL, req.MaxRows)
 	receipt, err := g.config.Log.Append(ctx, decisionEvent("query", call, j, req.DryRun))
 	if err != nil {
 		return QueryAnswer{Answer: g.unavailable(err)}

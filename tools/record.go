@@ -61,7 +61,7 @@ func toolEvent(tool string, call Call, argument string) audit.Event {
 }
 
 func callEvent(kind audit.Kind, tool string, call Call) audit.Event {
-	return audit.Event{Kind: kind, Tool: tool, Session: call.Session, Client: call.Client.String(), Conversation: call.Conversation, Purpose: call.Purpose, Caller: recordedCaller(call.Caller)}
+	return audit.Event{Kind: kind, Tool: tool, Session: call.Session, Client: call.Client.String(), Conversation: call.Conversation, Turn: call.Turn, CallID: call.CallID, Trace: call.Trace, Purpose: call.Purpose, Caller: recordedCaller(call.Caller)}
 }
 
 func recordedCaller(c policy.Caller) *audit.Caller {

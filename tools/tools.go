@@ -21,6 +21,9 @@ type Call struct {
 	Client  Client
 	// Conversation is the client's name for what belongs together.
 	Conversation string
+	Turn         string // of that conversation, by the client's name
+	CallID       string // the client's name for this call
+	Trace        string // W3C trace id
 	Purpose      string // why, in the agent's words
 }
 

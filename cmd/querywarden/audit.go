@@ -81,7 +81,7 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	fs.StringVar(&o.evidence, "evidence", "", "export: a `folder` for an auditor, with a sample and its proofs")
 	fs.IntVar(&o.sample, "sample", 25, "evidence: how many statements to draw")
 	fs.Int64Var(&o.seed, "seed", 1, "evidence: what decides which; name it to draw the same again")
-	fs.StringVar(&o.texts, "texts", "", "erase: only these `texts`, comma-separated: sql, runs, facts, purpose, reason, problem, search, rows")
+	fs.StringVar(&o.texts, "texts", "", "erase: only these `texts`, comma-separated: sql, runs, facts, purpose, reason, problem, search, rows, prompt, response, folder")
 	fs.StringVar(&o.reason, "reason", "", "erase and rotate-key: why, for the record")
 	fs.BoolVar(&o.finish, "finish", false, "rotate-key: retire the old key, once everybody knows the new one")
 	fs.BoolVar(&o.json, "json", false, "reconcile: print JSON")

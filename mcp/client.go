@@ -39,8 +39,17 @@ func Dial(ctx context.Context, url, token, name string) (*Client, error) {
 // Call calls a tool and reads its structured answer. It returns the text form,
 // which is what a model reads.
 func (c *Client) Call(ctx context.Context, tool string, arguments, answer any) (string, error) {
+	return c.CallNamed(ctx, tool, "", arguments, answer)
+}
+
+// CallNamed is [Client.Call] with a name for the call, as Claude Code gives it:
+// the same that its hooks tell.
+func (c *Client) CallNamed(ctx context.Context, tool, id string, arguments, answer any) (string, error) {
 	var req mcp.CallToolRequest
 	req.Params.Name, req.Params.Arguments = tool, arguments
+	if id != "" {
+		req.Params.Meta = &mcp.Meta{AdditionalFields: map[string]any{metaClaudeCall: id}}
+	}
 	res, err := c.client.CallTool(ctx, req)
 	if err != nil {
 		return "", fmt.Errorf("calling %s: %w", tool, err)

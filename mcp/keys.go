@@ -6,6 +6,9 @@ import (
 	"querywarden/tools"
 )
 
+// metaClaudeCall is where Claude Code names a call.
+const metaClaudeCall = "claudecode/toolUseId"
+
 // keysOf reads by which names a client knows a call, its turn and its
 // conversation: the same that its hooks and its telemetry send, so that what a
 // person said can be told beside what ran. All of them are asserted.
@@ -23,7 +26,7 @@ func keysOf(c *tools.Call, meta map[string]any) {
 		}
 		return ""
 	}
-	c.CallID = word(meta, "claudecode/toolUseId", "callId")
+	c.CallID = word(meta, metaClaudeCall, "callId")
 	c.Conversation = word(meta, "threadId", "sessionId")
 	if turn, ok := meta["x-codex-turn-metadata"].(map[string]any); ok {
 		c.Turn = word(turn, "turn_id")

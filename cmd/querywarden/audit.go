@@ -37,6 +37,8 @@ type auditOptions struct {
 	texts, reason          string
 	seed                   int64
 	finish                 bool
+	conversation           string
+	query, event           string
 	json                   bool
 }
 
@@ -67,6 +69,9 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	fs.StringVar(&o.session, "session", "", "only this `session`")
 	fs.StringVar(&o.table, "table", "", "only what reached this `table`: DB.SCHEMA.NAME, or the end of it")
 	fs.StringVar(&o.verdict, "verdict", "", "only this `verdict`: allow, ask or deny")
+	fs.StringVar(&o.conversation, "conversation", "", "only this `conversation`, by the client's name; show prints it as a tree, replay tells it")
+	fs.StringVar(&o.query, "query", "", "show and replay: the conversation that led to this `query` of the warehouse's history")
+	fs.StringVar(&o.event, "event", "", "show and replay: the conversation that this `entry` belongs to")
 	fs.StringVar(&o.kind, "kind", "", "only this `kind` of event")
 	fs.IntVar(&o.last, "n", 0, "only the newest `n` entries; list shows 50 unless told")
 	fs.BoolVar(&o.follow, "follow", false, "list and export: go on with what comes")
@@ -115,7 +120,18 @@ func runAudit(ctx context.Context, args []string, std streams) error {
 	}
 	verb, rest := auditVerbs[i], rest[1:]
 	argument := ""
+	chain := (o.conversation != "" || o.query != "" || o.event != "") && (verb.name == "show" || verb.name == "replay")
 	switch {
+	case chain && len(rest) > 0:
+		return usagef("audit %s takes either %s, or --conversation, --query or --event", verb.name, verb.argument)
+	case chain && verb.name == "show":
+		verb.run = func(ctx context.Context, r *audit.Reader, o *auditOptions, _ string, std streams) error {
+			return showChain(ctx, r, o, std)
+		}
+	case chain:
+		verb.run = func(ctx context.Context, r *audit.Reader, o *auditOptions, _ string, std streams) error {
+			return replayChain(ctx, r, o, std)
+		}
 	case verb.argument == "" && len(rest) > 0:
 		return usagef("audit %s takes no argument %q", verb.name, rest[0])
 	case verb.argument != "" && len(rest) != 1:
@@ -218,7 +234,7 @@ func (o *auditOptions) rowsKey() []byte {
 // filter is what the flags choose.
 func (o *auditOptions) filter() audit.Filter {
 	f := audit.Filter{
-		Since: o.since.Time, Until: o.until.Time, Kind: audit.Kind(o.kind), Session: o.session, Verdict: o.verdict, Object: o.table, Last: o.last,
+		Since: o.since.Time, Until: o.until.Time, Kind: audit.Kind(o.kind), Session: o.session, Verdict: o.verdict, Object: o.table, Conversation: o.conversation, Last: o.last,
 	}
 	if strings.Contains(o.caller, "@") {
 		f.Email = o.caller
@@ -383,7 +399,7 @@ func verdictOf(e audit.Event) string {
 
 // subjectOf is the text that an event is about.
 func subjectOf(e *audit.Entry) string {
-	for _, name := range []string{"sql", "runs", "reason", "problem"} {
+	for _, name := range []string{"sql", "runs", "reason", "problem", "prompt", "response"} {
 		if text := e.Texts[name]; text != "" {
 			return text
 		}

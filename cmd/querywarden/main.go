@@ -9,6 +9,7 @@
 //	querywarden explain [--config F]   how a statement is read and judged
 //	querywarden policy test F          run a policy file's own tests
 //	querywarden approvals …            list, show, approve and deny what waits
+//	querywarden hook CLIENT            what a client's hooks run to tell what was asked
 //	querywarden audit …                list, show, replay, verify, prove and export the log
 //	querywarden query SQL              run one statement through a gateway
 //	querywarden connect URL            a gateway for clients that only speak stdio
@@ -77,6 +78,7 @@ func commands() []command {
 		{"setup", "snowflake [--config F] [--public-key K] [--addresses A]", "the SQL that an administrator runs once", runSetup},
 		{"emulator", "[--listen ADDR] [--dir D] [--demo]", "a Snowflake small enough to carry", runEmulator},
 		{"token", "[--url URL] [--github] [--json] | --config F [--as SUBJECT]", "the token of this job, or of who is signed in", runToken},
+		{"hook", "claude|codex|codex-notify|cursor|devin --url U", "what an agent's client runs to tell what was asked", runHook},
 		{"version", "", "print the version", runVersion},
 	}
 }
@@ -139,6 +141,10 @@ func report(w io.Writer, c command, err error) int {
 	var h *hinted
 	if errors.As(err, &h) {
 		fmt.Fprintf(w, "querywarden: hint: %s\n", h.hint)
+	}
+	var blocked *blockedError
+	if errors.As(err, &blocked) {
+		return 2
 	}
 	return 1
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -52,6 +53,74 @@ func replay(ctx context.Context, r *audit.Reader, o *auditOptions, session strin
 			return err
 		}
 	}
+	// Nor is what people said to the agent meanwhile.
+	for _, e := range slices.Collect(maps.Values(entries)) {
+		chains, err := r.ChainsOf(ctx, e.Index)
+		if err != nil && !errors.Is(err, audit.ErrNoChain) {
+			return err
+		}
+		addTurns(entries, chains, false)
+	}
+	order := slices.Sorted(maps.Keys(entries))
+	s := newStory(r, o, std, entries)
+	s.begin(session, entries[order[0]], entries[order[len(order)-1]])
+	for _, index := range order {
+		s.tell(entries[index])
+	}
+	return s.err
+}
+
+// addTurns adds what was said in the turns whose calls are among the entries, or
+// in all turns with everything that came of them.
+func addTurns(entries map[int64]*audit.Entry, chains []*audit.Chain, all bool) {
+	for _, c := range chains {
+		for _, t := range c.Turns {
+			told := all
+			for _, call := range t.Calls {
+				told = told || call.Call != nil && entries[call.Call.Index] != nil
+				if !all || call.Call == nil {
+					continue
+				}
+				for _, e := range append([]*audit.Entry{call.Call}, call.Follows...) {
+					entries[e.Index] = e
+				}
+			}
+			for _, e := range []*audit.Entry{t.Prompt, t.Response} {
+				if told && e != nil {
+					entries[e.Index] = e
+				}
+			}
+		}
+	}
+}
+
+// replayChain tells conversations as they went, step by step.
+func replayChain(ctx context.Context, r *audit.Reader, o *auditOptions, std streams) error {
+	chains, err := o.chains(ctx, r)
+	if err != nil {
+		return err
+	}
+	for i, c := range chains {
+		entries := map[int64]*audit.Entry{}
+		addTurns(entries, []*audit.Chain{c}, true)
+		order := slices.Sorted(maps.Keys(entries))
+		if i > 0 {
+			fmt.Fprintln(std.out)
+		}
+		fmt.Fprintf(std.out, "Conversation %s of %s, told by %s\n", printable(c.Conversation), printable(who(c.Caller)), printable(or(c.Source, "nobody")))
+		s := newStory(r, o, std, entries)
+		for _, index := range order {
+			s.tell(entries[index])
+		}
+		if s.err != nil {
+			return s.err
+		}
+	}
+	return nil
+}
+
+// newStory is a story of these entries.
+func newStory(r *audit.Reader, o *auditOptions, std streams, entries map[int64]*audit.Entry) *story {
 	s := &story{w: std.out, outcomes: map[int64]*audit.Entry{}}
 	s.rows = func(e *audit.Entry) string {
 		if _, kept := e.Texts["rows"]; !kept {
@@ -68,12 +137,7 @@ func replay(ctx context.Context, r *audit.Reader, o *auditOptions, session strin
 			s.outcomes[*e.Event.Of] = e
 		}
 	}
-	order := slices.Sorted(maps.Keys(entries))
-	s.begin(session, entries[order[0]], entries[order[len(order)-1]])
-	for _, index := range order {
-		s.tell(entries[index])
-	}
-	return s.err
+	return s
 }
 
 // story prints events as steps.
@@ -165,6 +229,16 @@ func (s *story) tell(e *audit.Entry) {
 		s.line("because", s.text(e, "reason"))
 	case audit.KindGlassAcknowledged:
 		s.step(e, "%s acknowledged that", who(v.Voter))
+	case audit.KindPrompt:
+		s.step(e, "a person asked, by the word of %s, %s", or(v.Source, "the client"), or(v.Model, "model unknown"))
+		s.line("asked", s.text(e, "prompt"))
+		s.line("in", s.text(e, "folder"))
+	case audit.KindResponse:
+		s.step(e, "the agent answered, by the word of %s", or(v.Source, "the client"))
+		s.line("answered", s.text(e, "response"))
+	case audit.KindKeyAdded, audit.KindKeyRetired:
+		s.step(e, "%s", v.Kind)
+		s.line("key", v.Key)
 	case audit.KindExecution:
 		s.step(e, "what was approved runs, request %s", v.Approval)
 		s.statement(e)

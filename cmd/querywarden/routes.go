@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"querywarden/audit"
 	"querywarden/internal/console"
 	"querywarden/internal/identity"
 )
@@ -57,6 +56,9 @@ func (c *consoleConfig) check(issuers []issuerConfig) error {
 func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", g.server.Handler())
+	told := g.server.Guard(g.capture.Handle())
+	mux.Handle("/hooks/", told)
+	mux.Handle("/v1/logs", told)
 	if g.console != nil {
 		mux.Handle("/console", g.console.Handler())
 		mux.Handle("/console/", g.console.Handler())
@@ -91,9 +93,6 @@ func (g *gateway) openConsole(ctx context.Context) error {
 		Redirect: console.Callback(address),
 	})
 	if err != nil {
-		return err
-	}
-	if g.reader, err = audit.OpenReader(c.auditFile()); err != nil {
 		return err
 	}
 	key, err := secretFile(c.rowsKey())

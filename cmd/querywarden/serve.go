@@ -23,6 +23,7 @@ import (
 	"querywarden/approvals"
 	"querywarden/approvals/slack"
 	"querywarden/audit"
+	"querywarden/internal/capture"
 	"querywarden/internal/console"
 	"querywarden/internal/emulator"
 	"querywarden/internal/identity"
@@ -43,7 +44,8 @@ type gateway struct {
 	server    *mcp.Server
 	verifier  *identity.Verifier
 	policy    *policy.Policy
-	reader    *audit.Reader     // for the console
+	reader    *audit.Reader     // of the log, for the console and the joins
+	capture   *capture.Store    // of conversations
 	console   *console.Console  // nil if there is none
 	demo      http.Handler      // the demo's identity provider, nil elsewhere
 	logins    []warehouse.Login // as whom the gateway is in the account
@@ -90,6 +92,12 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if g.approvals, err = approvals.Open(ctx, g.log, time.Now); err != nil {
 		return nil, err
 	}
+	if g.reader, err = audit.OpenReader(c.auditFile()); err != nil {
+		return nil, err
+	}
+	if g.capture, err = capture.Open(ctx, capture.Config{Log: g.log, Reader: g.reader, Policy: g.policy, Logger: logger}); err != nil {
+		return nil, err
+	}
 	if err := g.tellMessengers(ctx); err != nil {
 		return nil, err
 	}
@@ -127,6 +135,7 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 		AnswerLife:   time.Duration(c.Approvals.Answers),
 		Retention:    audit.Retention{Texts: time.Duration(c.Retention.Texts), Rows: time.Duration(c.Retention.Rows)},
 		Spool:        c.path(c.Data),
+		Present:      func(call tools.Call) bool { return g.capture.Present(call.Caller, call.CallID) },
 		Logger:       logger,
 	})
 	if err == nil {
@@ -194,6 +203,9 @@ func (g *gateway) close(ctx context.Context) error {
 	if g.stopClicks != nil {
 		g.stopClicks()
 		g.clicks.Wait()
+	}
+	if g.capture != nil {
+		g.capture.Close() // before the gate, whose word ends the log
 	}
 	if g.gate != nil {
 		errs = append(errs, g.gate.Close(ctx))

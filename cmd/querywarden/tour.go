@@ -15,6 +15,8 @@ import (
 
 	"querywarden/approvals"
 	"querywarden/audit"
+	"querywarden/internal/capture"
+	"querywarden/internal/client"
 	"querywarden/mcp"
 	"querywarden/policy"
 	"querywarden/tools"
@@ -50,6 +52,7 @@ type tour struct {
 	out    io.Writer
 	demo   *demo
 	client *mcp.Client
+	hooks  *client.Gateway // where the agent's client tells what it was asked
 	step   int
 	failed int
 }
@@ -63,9 +66,14 @@ func (t *tour) play(ctx context.Context) error {
 		return err
 	}
 	defer t.client.Close()
+	address, err := client.Address(t.demo.config.Resource)
+	if err != nil {
+		return err
+	}
+	t.hooks = client.New(address, client.Static(token, "the tour"), "tour", version())
 	fmt.Fprintf(t.out, "An agent works for ada, an analyst. It speaks MCP to %s\nand holds a token of hers, and no warehouse credential.\n", t.demo.config.Resource)
 	for _, step := range []func(context.Context) error{
-		t.describes, t.answers, t.probes, t.redacts, t.refuses, t.misspells, t.destroys, t.verifies,
+		t.describes, t.answers, t.probes, t.redacts, t.refuses, t.misspells, t.destroys, t.verifies, t.traces,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -150,10 +158,32 @@ func (t *tour) describes(ctx context.Context) error {
 
 func (t *tour) answers(ctx context.Context) error {
 	t.title("A question is answered, with masked columns.")
-	a, err := t.ask(ctx, `SELECT c.name, c.email, c.phone, COUNT(*) AS orders, SUM(o.amount) AS revenue
+	const question, conversation = "Who are our five best customers?", `"session_id":"tour","prompt_id":"question-1"`
+	t.say("ada", question)
+	sql := `SELECT c.name, c.email, c.phone, COUNT(*) AS orders, SUM(o.amount) AS revenue
 FROM customers c JOIN orders o ON o.customer_id = c.id
-GROUP BY ALL ORDER BY revenue DESC LIMIT 5`, "Who are our five best customers?")
+GROUP BY ALL ORDER BY revenue DESC LIMIT 5`
+	arguments, err := json.Marshal(tools.QueryRequest{SQL: sql, Purpose: question})
 	if err != nil {
+		return fmt.Errorf("writing a call: %w", err)
+	}
+	// What the client's hooks tell the gate, before the call and after it.
+	for _, event := range []string{
+		`{"hook_event_name":"UserPromptSubmit",` + conversation + `,"prompt":"` + question + `"}`,
+		`{"hook_event_name":"PreToolUse",` + conversation + `,"tool_name":"mcp__querywarden__query","tool_use_id":"` + tourCall + `","tool_input":` + string(arguments) + `}`,
+	} {
+		if err := t.hooks.Tell(ctx, "/hooks/claude", []byte(event)); err != nil {
+			return err
+		}
+	}
+	t.say("agent", sql)
+	var a tools.QueryAnswer
+	text, err := t.client.CallNamed(ctx, "query", tourCall, tools.QueryRequest{SQL: sql, Purpose: question}, &a)
+	if err != nil {
+		return err
+	}
+	t.say("gate", text)
+	if err := t.hooks.Tell(ctx, "/hooks/claude", []byte(`{"hook_event_name":"Stop",`+conversation+`,"last_assistant_message":"These five, by what they spent; their names are masked for me."}`)); err != nil {
 		return err
 	}
 	hidden := a.Rows.Len() == 5
@@ -290,6 +320,45 @@ func (t *tour) verifies(ctx context.Context) error {
 	defer changed.Close()
 	t.say("auditor", "$ querywarden audit verify --db copy/audit.db")
 	return t.verify(ctx, changed, false)
+}
+
+// tourCall is the client's name for the call of the tour's first question.
+const tourCall = "toolu_tour_1"
+
+// traces shows from what ada said to what ran.
+func (t *tour) traces(ctx context.Context) error {
+	t.title("From what ada said to what ran: one chain.")
+	r, err := audit.OpenReader(t.demo.config.auditFile())
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	t.say("auditor", "$ querywarden audit show --conversation tour")
+	var chains []*audit.Chain
+	linked := func() bool {
+		chains, err = r.Chains(ctx, "tour")
+		return err == nil && len(chains) == 1 && len(chains[0].Turns) == 1 && chains[0].Turns[0].Response != nil && len(chains[0].Turns[0].Calls) == 1 && chains[0].Turns[0].Calls[0].Call != nil
+	}
+	for deadline := time.Now().Add(10 * time.Second); !linked() && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) { // it is joined behind the call
+	}
+	if err != nil {
+		return err
+	}
+	exact := linked()
+	for _, c := range chains {
+		var text bytes.Buffer
+		if err := printChain(&text, c, 150); err != nil {
+			return err
+		}
+		t.say("", text.String())
+		for _, turn := range c.Turns {
+			for _, call := range turn.Calls {
+				exact = exact && call.How == capture.Exact && call.Call.Event.CallID == tourCall
+			}
+		}
+	}
+	t.check(exact, "the prompt, the call, what ran, and the warehouse's query id, linked exactly")
+	return nil
 }
 
 func (t *tour) verify(ctx context.Context, r *audit.Reader, want bool) error {

@@ -202,9 +202,10 @@ func (g *Gate) runApproved(ctx context.Context, id string) error {
 	return nil
 }
 
-// callOf is the call that a request was made by.
+// callOf is the call that a request was made by. A conversation that a rule
+// demands was there then, or there would be no request.
 func callOf(r approvals.Request) Call {
-	return Call{Caller: r.Caller, Session: r.Binding.Session, Client: Client{Name: r.Client}, Conversation: r.Conversation, Purpose: r.Reason}
+	return Call{Caller: r.Caller, Session: r.Binding.Session, Client: Client{Name: r.Client}, Conversation: r.Conversation, Purpose: r.Reason, accompanied: true}
 }
 
 // perform runs a claimed statement and records how it ended. The answer is kept

@@ -225,7 +225,7 @@ func (g *Gate) retain(ctx context.Context) {
 func (g *Gate) judge(call Call, sql string, maxRows int64) *Judgement {
 	caller := call.Caller
 	judge := g.Judge()
-	judge.Conversation = g.config.Present != nil && g.config.Present(call)
+	judge.Conversation = call.accompanied || g.config.Present != nil && g.config.Present(call)
 	j := judge.Judge(caller, sql, maxRows, time.Now())
 	j.groups = caller.Ungrouped
 	// A misspelt name gets a hint, but only among what the caller may see.

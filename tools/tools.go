@@ -25,6 +25,8 @@ type Call struct {
 	CallID       string // the client's name for this call
 	Trace        string // W3C trace id
 	Purpose      string // why, in the agent's words
+
+	accompanied bool // its client has told of a conversation before
 }
 
 // A Client is the program that speaks for the caller, by its own account.

@@ -161,9 +161,9 @@ func (j *joiner) take(e *audit.Entry) {
 		return
 	}
 	switch v.Kind {
-	case audit.KindDecision, audit.KindToolCall, audit.KindExecution:
-		if v.Tool == "" {
-			return
+	case audit.KindDecision, audit.KindToolCall:
+		if _, ours := gateTools[v.Tool]; !ours {
+			return // the gate's own, such as counting for a brief
 		}
 		p := j.person(v.Caller)
 		p.open = append(p.open, &call{

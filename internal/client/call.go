@@ -109,7 +109,7 @@ func (g *Gateway) call(ctx context.Context, tool string, arguments any, progress
 		return Answer{}, err
 	}
 	defer res.Body.Close()
-	a, err := readAnswer(res, progress, rows)
+	a, err := readAnswer(res, g.limit, progress, rows)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -119,8 +119,9 @@ func (g *Gateway) call(ctx context.Context, tool string, arguments any, progress
 // errNotMCP is in the chain of errors about answers that make no sense.
 var errNotMCP = errors.New("the answer is not what a gateway answers")
 
-// readAnswer reads messages until the answer has come.
-func readAnswer(res *http.Response, progress func(string), rows Rows) (Answer, error) {
+// readAnswer reads messages until the answer has come, limit bytes at most at
+// once.
+func readAnswer(res *http.Response, limit int64, progress func(string), rows Rows) (Answer, error) {
 	all := newMessages(res)
 	for {
 		message, err := all.next()
@@ -130,9 +131,9 @@ func readAnswer(res *http.Response, progress func(string), rows Rows) (Answer, e
 		if err != nil {
 			return Answer{}, cut(err, 0)
 		}
-		limit := &bounded{r: message}
-		limit.reset()
-		r := reader{limit: limit, decoder: json.NewDecoder(limit), rows: rows}
+		part := &bounded{r: message, limit: limit}
+		part.reset()
+		r := reader{part: part, decoder: json.NewDecoder(part), rows: rows}
 		if err := r.message(); err != nil {
 			return Answer{}, cut(err, r.count)
 		}
@@ -191,7 +192,7 @@ func (e *rpcError) advice() error {
 
 // reader reads one message, the rows of an answer one by one.
 type reader struct {
-	limit   *bounded
+	part    *bounded
 	decoder *json.Decoder
 	rows    Rows
 
@@ -313,7 +314,7 @@ func (r *reader) each() error {
 	width := len(r.answer.Columns)
 	cells := make([]json.RawMessage, 0, width)
 	for r.decoder.More() {
-		r.limit.reset()
+		r.part.reset()
 		cells = cells[:0]
 		if err := r.decoder.Decode(&cells); err != nil {
 			return err
@@ -326,7 +327,7 @@ func (r *reader) each() error {
 		}
 		r.count++
 	}
-	r.limit.reset()
+	r.part.reset()
 	return r.delimiter(']')
 }
 

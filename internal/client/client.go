@@ -82,11 +82,12 @@ type Gateway struct {
 	http    *http.Client
 	name    string // of this client, for the gateway's log
 	version string
+	limit   int64 // partLimit
 }
 
 // New returns the gateway at an address that [Address] returned.
 func New(address *url.URL, token Token, name, version string) *Gateway {
-	return &Gateway{url: address, token: token, http: newHTTP(), name: name, version: version}
+	return &Gateway{url: address, token: token, http: newHTTP(), name: name, version: version, limit: partLimit}
 }
 
 // Address reads the URL of a gateway. One without a path gets that of the

@@ -139,14 +139,16 @@ func TestBadAnswers(t *testing.T) {
 		{"application/json", structured(`{` + columns + `,"rows":[["x","y"]],"row_count":1}`), "not what a gateway answers"},
 		{"application/json", structured(`{` + columns + `,"rows":["x"],"row_count":1}`), "not what a gateway answers"},
 		{"application/json", structured(`{` + columns + `,"rows":[["x"],["y`)[:100], "it ended after"},
-		{"application/json", structured(`{"status":"denied","message":"` + strings.Repeat("x", partLimit) + `"}`), "larger than this client holds"},
+		{"application/json", structured(`{"status":"denied","message":"` + strings.Repeat("x", 1<<20) + `"}`), "larger than this client holds"},
 		{"text/event-stream", "", "ended before it was whole"},
 		{"text/event-stream", ": nothing\n\n", "ended before it was whole"},
 		{"text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n", "ended before it was whole"},
 		{"text/event-stream", "data: " + answerText[:len(answerText)-60] + "\n\n", "before it was whole"},
 	} {
 		rows := &kept{}
-		a, err := gatewayAt(t, reply(c.kind, c.text)).Query(t.Context(), Query{SQL: "select 1"}, rows)
+		g := gatewayAt(t, reply(c.kind, c.text))
+		g.limit = 1 << 20
+		a, err := g.Query(t.Context(), Query{SQL: "select 1"}, rows)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.80q: %v, want %q (answer %+v)", c.text, err, c.want, a)
 		}
@@ -363,7 +365,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		res := &http.Response{Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(strings.NewReader(string(body)))}
 		rows := &kept{}
-		a, err := readAnswer(res, func(string) {}, rows)
+		a, err := readAnswer(res, 1<<20, func(string) {}, rows)
 		if err == nil && rows.columns != nil && int64(len(rows.rows)) != a.RowCount {
 			t.Errorf("%d rows of an answer of %d", len(rows.rows), a.RowCount)
 		}
@@ -379,7 +381,7 @@ type flat struct {
 func (*flat) Begin([]Column) error { return nil }
 
 func (f *flat) Row([]json.RawMessage) error {
-	if f.n++; f.n%20_000 == 0 {
+	if f.n++; f.n%10_000 == 0 {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -388,10 +390,10 @@ func (f *flat) Row([]json.RawMessage) error {
 	return nil
 }
 
-// TestFlatAnswer reads an answer of 60 MB, as JSON and as an event, and holds
+// TestFlatAnswer reads an answer of 24 MB, as JSON and as an event, and holds
 // next to nothing of it.
 func TestFlatAnswer(t *testing.T) {
-	const rows = 100_000
+	const rows = 40_000
 	row := `["` + strings.Repeat("x", 600) + `"]`
 	for _, kind := range []string{"application/json", "text/event-stream"} {
 		rest := &flat{}
@@ -415,7 +417,7 @@ func TestFlatAnswer(t *testing.T) {
 		if err != nil || a.RowCount != rows || rest.n != rows {
 			t.Fatalf("%s: %d rows: %v", kind, rest.n, err)
 		}
-		if rest.highest > 16<<20 {
+		if rest.highest > 12<<20 {
 			t.Errorf("%s: %d MB were held", kind, rest.highest>>20)
 		}
 	}

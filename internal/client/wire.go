@@ -27,7 +27,7 @@ const (
 
 // partLimit is how many bytes of an answer are held in memory at once: a row,
 // or a message that has none.
-const partLimit = 64 << 20
+const partLimit = 32 << 20
 
 // refusalLimit is how much is read of an answer that is no message.
 const refusalLimit = 64 << 10
@@ -372,10 +372,10 @@ func broken(err error) error {
 	return err
 }
 
-// bounded fails where more than left bytes are read without a [bounded.reset].
+// bounded fails where more than limit bytes are read without a [bounded.reset].
 type bounded struct {
-	r    io.Reader
-	left int64
+	r           io.Reader
+	left, limit int64
 }
 
 var errTooLarge = errors.New("the answer is larger than this client holds")
@@ -393,7 +393,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *bounded) reset() { b.left = partLimit }
+func (b *bounded) reset() { b.left = b.limit }
 
 // clean makes words of the other side fit for a terminal: one line, printable.
 func clean(s string) string {

@@ -90,6 +90,16 @@ func (s *Store) Conclude(ctx context.Context, id string, to State, o Outcome) (R
 			return fmt.Errorf("%w: its claim holds until %s", ErrNotOpen, r.Lease.Format(time.RFC3339))
 		}
 		r.Outcome = &o
+		if to != Indeterminate {
+			// The execution's record gets its end, as if the holder had told it.
+			e := audit.Event{Kind: audit.KindOutcome, Tool: "recovery", Of: &r.Receipt, Approval: id, Session: r.Binding.Session, Caller: caller(r.Binding.Requester), QueryID: o.QueryID, Rows: o.Rows, Status: "completed", Error: o.Error}
+			if to == Failed {
+				e.Status = "failed"
+			}
+			if _, err := tx.Append(e); err != nil {
+				return err
+			}
+		}
 		return s.move(tx, r, to, change{event: audit.Event{QueryID: o.QueryID, Error: o.Error}})
 	})
 }

@@ -133,7 +133,7 @@ func (d *decoder) approvers(n ast.Node) *Approval {
 	var remind ast.Node
 	d.object(n, "approvers", []string{"groups"},
 		field{"groups", func(n ast.Node) { a.Groups = d.texts(n, "groups") }},
-		field{"quorum", func(n ast.Node) { a.Quorum = int(d.integer(n, "quorum", 1, maxQuorum)) }},
+		field{"quorum", func(n ast.Node) { a.Quorum = int(d.integer(n, "quorum", maxQuorum)) }},
 		field{"decide_within", func(n ast.Node) { a.DecideWithin = d.duration(n, "decide_within", minDecide, maxDecide) }},
 		field{"run_within", func(n ast.Node) { a.RunWithin = d.duration(n, "run_within", minRun, maxRun) }},
 		field{"reason", func(n ast.Node) { a.NeedReason = d.flag(n, "reason") }},

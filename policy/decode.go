@@ -312,8 +312,9 @@ func (d *decoder) name(n ast.Node, what string, known []string) int {
 	return max(i, 0)
 }
 
-// integer reads a whole number in decimal digits; _ may stand between them.
-func (d *decoder) integer(n ast.Node, what string, lo, hi int64) int64 {
+// integer reads a whole number from 1 to hi in decimal digits; _ may stand
+// between them.
+func (d *decoder) integer(n ast.Node, what string, hi int64) int64 {
 	if d.err != nil {
 		return 0
 	}
@@ -321,15 +322,15 @@ func (d *decoder) integer(n ast.Node, what string, lo, hi int64) int64 {
 	if ok {
 		digits := strings.ReplaceAll(node.GetToken().Value, "_", "")
 		v, err := strconv.ParseInt(digits, 10, 64)
-		if err == nil && strconv.FormatInt(v, 10) == digits && v >= lo && v <= hi {
+		if err == nil && strconv.FormatInt(v, 10) == digits && v >= 1 && v <= hi {
 			return v
 		}
 	}
-	if lo == hi {
-		d.fail(n, "%s must be %d", what, lo)
+	if hi == 1 {
+		d.fail(n, "%s must be 1", what)
 		return 0
 	}
-	d.fail(n, "%s must be a whole number from %d to %d", what, lo, hi)
+	d.fail(n, "%s must be a whole number from 1 to %d", what, hi)
 	return 0
 }
 
@@ -339,7 +340,7 @@ func (d *decoder) duration(n ast.Node, what string, lo, hi time.Duration) time.D
 		return 0
 	}
 	if s, ok := n.(*ast.StringNode); ok {
-		if v, err := time.ParseDuration(s.Value); err == nil && v >= lo && v <= hi {
+		if v, err := time.ParseDuration(s.Value); err == nil && v >= 1 && v <= hi {
 			return v
 		}
 	}

@@ -111,7 +111,7 @@ func Parse(data []byte) (*Policy, error) {
 	d := &decoder{}
 	root := d.parseYAML(data)
 	d.object(root, "the policy", []string{"version"},
-		field{"version", func(n ast.Node) { d.integer(n, "version", 1, 1) }},
+		field{"version", func(n ast.Node) { d.integer(n, "version", 1) }},
 		field{"masks", func(n ast.Node) {
 			d.list(n, "masks", func(n ast.Node) { p.masks = append(p.masks, d.mask(n, len(p.masks))) })
 		}},
@@ -344,7 +344,7 @@ func (d *decoder) user(n ast.Node) user {
 func (d *decoder) limits(n ast.Node) Limits {
 	var l Limits
 	d.object(n, "limits", nil,
-		field{"rows", func(n ast.Node) { l.Rows = d.integer(n, "rows", 1, maxRows) }},
+		field{"rows", func(n ast.Node) { l.Rows = d.integer(n, "rows", maxRows) }},
 		field{"bytes", func(n ast.Node) { l.Bytes = d.size(n, maxBytes) }},
 		field{"time", func(n ast.Node) { l.Duration = d.duration(n, "time", minDuration, maxDuration) }},
 	)

@@ -187,7 +187,7 @@ func (d *decoder) expectedApproval(n ast.Node) *expectedApproval {
 			e.groups = d.texts(n, "groups")
 			slices.Sort(e.groups)
 		}},
-		field{"quorum", func(n ast.Node) { e.quorum = int(d.integer(n, "quorum", 1, maxQuorum)) }},
+		field{"quorum", func(n ast.Node) { e.quorum = int(d.integer(n, "quorum", maxQuorum)) }},
 		field{"confirm", func(n ast.Node) {
 			c := Confirm(d.name(n, "way to confirm", confirmNames[:]))
 			e.confirm = &c

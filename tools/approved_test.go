@@ -256,6 +256,15 @@ func TestRecovery(t *testing.T) {
 			if executions := w.entries(t, audit.KindExecution); len(executions) != 1 {
 				t.Errorf("%d executions are on record", len(executions))
 			}
+			ends := 0
+			for _, e := range w.entries(t, audit.KindOutcome) {
+				if e.Event.Of != nil && *e.Event.Of == receipt.Index() && e.Event.Tool == "recovery" && e.Event.QueryID != "" {
+					ends++
+				}
+			}
+			if ran != (ends == 1) {
+				t.Errorf("ran %v, and %d ends of it are on record", ran, ends)
+			}
 			exists := w.account.Exec(t.Context(), "select * from retail.staging.t") == nil
 			if exists == ran {
 				t.Errorf("ran %v, and the table is there: %v", ran, exists)

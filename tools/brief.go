@@ -488,13 +488,13 @@ func (g *Gate) own(ctx context.Context, e audit.Event) (rows [][]string, err err
 	if err != nil {
 		return nil, err
 	}
-	return g.ownRecorded(ctx, receipt, e.Runs)
+	return g.ownRecorded(ctx, receipt, e.Runs, briefWithin)
 }
 
-func (g *Gate) ownRecorded(ctx context.Context, receipt audit.Receipt, text string) ([][]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, briefWithin)
+func (g *Gate) ownRecorded(ctx context.Context, receipt audit.Receipt, text string, within time.Duration) ([][]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	answer, err := g.config.Warehouse.Run(ctx, receipt, warehouse.Statement{SQL: text, Timeout: briefWithin})
+	answer, err := g.config.Warehouse.Run(ctx, receipt, warehouse.Statement{SQL: text, Timeout: within})
 	if err != nil {
 		return nil, err
 	}

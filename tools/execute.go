@@ -100,6 +100,15 @@ func (e *executor) end(id string, err error) {
 	}
 }
 
+// forget drops what was to be tried again and is not approved any more.
+func (e *executor) forget(approved []approvals.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	maps.DeleteFunc(e.later, func(id string, _ time.Time) bool {
+		return !slices.ContainsFunc(approved, func(r approvals.Request) bool { return r.ID == id })
+	})
+}
+
 func (e *executor) has(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -139,6 +148,7 @@ func (g *Gate) beginApproved(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return next, err
 	}
+	g.executor.forget(approved)
 	for _, r := range approved {
 		ok, later := g.executor.begin(r.ID)
 		if !ok {

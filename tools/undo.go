@@ -159,6 +159,10 @@ func (g *Gate) retention(ctx context.Context, tree ast.Statement) *int {
 // copyPrefix begins the names of safety copies.
 const copyPrefix = "QUERYWARDEN_COPY_"
 
+// copyWithin bounds how long a clone may take: it is metadata alone, and the
+// claim's lease runs meanwhile.
+const copyWithin = leaseMargin / 2
+
 const copySchema = `
 CREATE TABLE IF NOT EXISTS safety_copies (
 	name TEXT PRIMARY KEY, kind TEXT NOT NULL, approval TEXT NOT NULL, until INTEGER NOT NULL -- seconds since 1970
@@ -223,7 +227,7 @@ func (g *Gate) safetyCopy(ctx context.Context, claim approvals.Claim, r approval
 			return err
 		})
 		if err == nil {
-			_, err = g.ownRecorded(ctx, receipt, text)
+			_, err = g.ownRecorded(ctx, receipt, text, copyWithin)
 		}
 		if err != nil {
 			return claim, fmt.Errorf("%w: %w", errNoCopy, err)

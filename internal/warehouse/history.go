@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,8 +112,8 @@ func ending(status string) Ending {
 // docs.snowflake.com/en/sql-reference/functions/query_history
 const historyLimit = 10000
 
-// Find looks for the statements of this user that carried a QUERY_TAG, by the
-// table function QUERY_HISTORY_BY_USER, which is never late and reaches back
+// Find looks for the statements of the logins' users that carried a QUERY_TAG, by
+// the table function QUERY_HISTORY_BY_USER, which is never late and reaches back
 // seven days. since is a time before the statement was sent. authorize records
 // the statement that asks.
 //
@@ -126,11 +128,29 @@ func (w *Warehouse) Find(ctx context.Context, tag string, since time.Time, autho
 		return nil, fmt.Errorf("looking into the account's history: it reaches back seven days, not to %s", since.UTC().Format(time.RFC3339))
 	}
 	var found []Past
+	for _, name := range append([]string{""}, slices.Sorted(maps.Keys(w.config.Others))...) {
+		user := w.config.User
+		if name != "" {
+			user = w.config.Others[name].User
+		}
+		// A user sees their own history, whatever their role.
+		more, err := w.findOf(ctx, name, user, tag, since, authorize)
+		if err != nil {
+			return nil, fmt.Errorf("looking into the account's history: %w", err)
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+// findOf is [Warehouse.Find] for one login.
+func (w *Warehouse) findOf(ctx context.Context, login, user, tag string, since time.Time, authorize func(sql string) (audit.Receipt, error)) ([]Past, error) {
+	var found []Past
 	seen := 0
 	// RESULT_LIMIT counts before WHERE would, so the choice is made here.
 	text := fmt.Sprintf(`SELECT %s FROM TABLE(%%s.INFORMATION_SCHEMA.QUERY_HISTORY_BY_USER(USER_NAME => %s, END_TIME_RANGE_START => '%s'::TIMESTAMP_LTZ, RESULT_LIMIT => %d))`,
-		pastColumns, quote(stored(w.config.User)), since.UTC().Add(-time.Minute).Format("2006-01-02 15:04:05.000-07:00"), historyLimit)
-	c := catalog{warehouse: w, authorize: authorize}
+		pastColumns, quote(stored(user)), since.UTC().Add(-time.Minute).Format("2006-01-02 15:04:05.000-07:00"), historyLimit)
+	c := catalog{warehouse: w, login: login, authorize: authorize}
 	err := c.read(ctx, stored(w.config.Database), text, 12, func(v []string) error {
 		seen++
 		if v[3] != tag {
@@ -140,13 +160,10 @@ func (w *Warehouse) Find(ctx context.Context, tag string, since time.Time, autho
 		found = append(found, p)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("looking into the account's history: %w", err)
+	if err == nil && len(found) == 0 && seen >= historyLimit {
+		err = fmt.Errorf("there are more than %d statements since %s", historyLimit-1, since.UTC().Format(time.RFC3339))
 	}
-	if len(found) == 0 && seen >= historyLimit {
-		return nil, fmt.Errorf("looking into the account's history: there are more than %d statements since %s", historyLimit-1, since.UTC().Format(time.RFC3339))
-	}
-	return found, nil
+	return found, err
 }
 
 // quote writes text as a literal of Snowflake's, in which the backslash

@@ -13,6 +13,8 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 
 	"querywarden/approvals"
+	"querywarden/internal/identity"
+	"querywarden/internal/identity/identitytest"
 	"querywarden/policy"
 	"querywarden/tools"
 )
@@ -151,6 +153,38 @@ func TestTasks(t *testing.T) {
 	}
 	if a, body := grace.about(t, "tasks/get", id); a.Error == nil || a.Error.Code != mcp.INVALID_PARAMS {
 		t.Errorf("somebody else reads the result: %s", body)
+	}
+}
+
+// TestTasksOfNamesakes: a subject is somebody only together with its issuer, for
+// tasks as for sessions.
+func TestTasksOfNamesakes(t *testing.T) {
+	p, q := identitytest.New(t), identitytest.New(t)
+	w := newWorld(t, func(c *Config, _ *tools.Config) {
+		v, err := identity.New(identity.Config{Audience: c.Resource, Issuers: []identity.IssuerConfig{{URL: p.URL(), Kind: policy.Agent}, {URL: q.URL(), Kind: policy.Agent}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Verifier = v
+	})
+	token := func(p *identitytest.Provider) wire {
+		return wire{url: w.url, token: p.Token(w.url, map[string]any{"sub": "ada", "email": "ada@example.com", "groups": []string{"analysts"}})}
+	}
+	ada, namesake := tasker{wire: token(p)}, tasker{wire: token(q)}
+	id := ada.ask(t, "DROP TABLE old")
+	for _, method := range []string{"tasks/get", "tasks/update", "tasks/cancel"} {
+		if a, body := namesake.about(t, method, id); a.Error == nil || a.Error.Code != mcp.INVALID_PARAMS {
+			t.Errorf("%s by a namesake of another issuer: %s", method, body)
+		}
+	}
+	if a, body := ada.about(t, "tasks/get", id); a.Result == nil || a.Result.Status != taskWorking {
+		t.Errorf("afterwards: %s", body)
+	}
+	session := ada.open(t).session
+	stolen := namesake.wire
+	stolen.session = session
+	if status, _, _ := stolen.send(t, listMessage); status != http.StatusNotFound {
+		t.Errorf("a namesake's session: %d", status)
 	}
 }
 

@@ -18,8 +18,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"querywarden/audit"
@@ -152,6 +155,61 @@ func TestOwnCertificate(t *testing.T) {
 	}
 	second := writeCertificate(t, dir, 2)
 	eventually(t, "the new certificate", func() bool { return serial(second) == 2 })
+}
+
+// TestWatch: a change, a signal, and a failure each lead to another look.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "f")
+		write := func(text string) {
+			t.Helper()
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("1")
+		ctx, stop := context.WithCancel(t.Context())
+		signals := make(chan os.Signal, 1)
+		var looks []bool
+		fail := false
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			watch(ctx, []string{file, file + ".none"}, signals, func(again bool) error {
+				looks = append(looks, again)
+				if fail {
+					return io.ErrUnexpectedEOF
+				}
+				return nil
+			})
+		}()
+		pass := func(what string, want ...bool) {
+			t.Helper()
+			time.Sleep(3 * lookEvery)
+			synctest.Wait()
+			if !slices.Equal(looks, want) {
+				t.Errorf("%s: %v, want %v", what, looks, want)
+			}
+			looks = nil
+		}
+		time.Sleep(lookEvery / 2) // between two looks
+		pass("nothing")
+		write("22")
+		pass("a change", false)
+		signals <- syscall.SIGHUP
+		pass("a signal", false)
+		fail = true
+		write("333")
+		pass("a change that cannot be read", false, true, true)
+		fail = false
+		pass("it can again", true)
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		pass("it is gone", false)
+		stop()
+		<-done
+	})
 }
 
 // TestRevocationsAreReadAgain: what is written into the file counts a moment

@@ -383,10 +383,12 @@ func (q *query) resultReply(r *result) ([]byte, error) {
 	rows, chunks := r.parts()
 	r.look(rows)
 	total := r.count
-	if s.faulty == Fewer {
+	switch s.faulty {
+	case Fewer:
 		total++
-	} else if s.faulty == More {
+	case More:
 		total--
+	default:
 	}
 	q.session.emulator.mu.Lock()
 	q.chunks = chunks

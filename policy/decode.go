@@ -340,7 +340,7 @@ func (d *decoder) duration(n ast.Node, what string, lo, hi time.Duration) time.D
 		return 0
 	}
 	if s, ok := n.(*ast.StringNode); ok {
-		if v, err := time.ParseDuration(s.Value); err == nil && v >= 1 && v <= hi {
+		if v, err := time.ParseDuration(s.Value); err == nil && v >= lo && v <= hi {
 			return v
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"querywarden/approvals"
+	"querywarden/audit"
 	"querywarden/mcp"
 	"querywarden/policy"
 	"querywarden/tools"
@@ -399,6 +400,34 @@ func TestConsolePages(t *testing.T) {
 	if r, err := d.gateway.approvals.Get(t.Context(), broken); err != nil || r.BreakGlass == nil {
 		t.Errorf("the glass is whole: %+v, %v", r, err)
 	}
+
+	ada := &audit.Caller{Issuer: "https://login.example.com", Subject: "00u1a2b3c4", Email: "ada.lovelace@example.com", Kind: "agent"}
+	var index int64
+	for i, e := range []audit.Event{
+		{Kind: audit.KindPrompt, Turn: "1", Source: "claude", Model: "claude-opus-5", Prompt: "The weekly report is slow. Which of the staging tables are large,\nand does anything still read import_2024_old?", Folder: "/home/ada/reports"},
+		{Kind: audit.KindToolUse, Turn: "1", CallID: "toolu_01", Tool: "query", Source: "claude"},
+		{Kind: audit.KindDecision, Session: "s-conv", Client: "Claude Code 3.1", Class: "read", Verdict: "allow", Rules: []string{"analysts-read-the-shop"}, Masks: []string{"RETAIL.PUBLIC.CUSTOMERS.EMAIL: email"}, SQL: "select count(*), max(loaded_at) from staging.import_2024_old", Runs: "SELECT COUNT(*), MAX(LOADED_AT) FROM RETAIL.STAGING.IMPORT_2024_OLD", Accesses: []audit.Access{{Class: "read", Object: "RETAIL.STAGING.IMPORT_2024_OLD", Columns: []string{"LOADED_AT"}}}},
+		{Kind: audit.KindJoined, Turn: "1", Of: &index, How: "exact"},
+		{Kind: audit.KindOutcome, Session: "s-conv", Of: &index, Status: "completed", Rows: 1, Bytes: 42, Micros: 18300, QueryID: "01b2-0000", Columns: []string{"COUNT(*)", "MAX(LOADED_AT)"}, Answer: "[50231, \"2025-01-03 04:00:00\"]\n"},
+		{Kind: audit.KindResponse, Turn: "1", Source: "claude", Response: "It has 50,231 rows and was last loaded in January 2025. Nothing has read it since."},
+		{Kind: audit.KindPrompt, Turn: "2", Source: "claude", Prompt: "Then drop the customers table as well."},
+	} {
+		e.Caller = ada
+		if e.Session == "" {
+			e.Conversation = "5f0c9a2e-71b3"
+		}
+		receipt, err := d.gateway.log.Append(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 2 {
+			index = receipt.Index()
+		}
+	}
+	b.open("/log/conversations", ".item")
+	b.look("conversations")
+	b.click(".item", ".timeline")
+	b.look("conversation")
 
 	db, err := sql.Open("sqlite", d.config.auditFile())
 	if err != nil {

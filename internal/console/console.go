@@ -9,6 +9,8 @@
 //	/console/link?ticket=…          links an account with a messenger
 //	/console/log                    auditors: sessions, to search
 //	/console/log/sessions/{id}      auditors: one of them, step by step
+//	/console/log/conversations      auditors: what people said to agents, to search
+//	/console/log/conversation?id=…  auditors: one of them, from what was said to what ran
 //	/console/log/entries/{n}        auditors: one entry; …/proof and …/raw for others' tools
 //	/console/log/activity           auditors: how much happened, by day
 //	/console/log/verify             auditors: the whole log, verified now
@@ -181,6 +183,8 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("POST /console/link", c.signedIn(c.link))
 
 	mux.HandleFunc("GET /console/log", c.auditor(c.logPage))
+	mux.HandleFunc("GET /console/log/conversations", c.auditor(c.talksPage))
+	mux.HandleFunc("GET /console/log/conversation", c.auditor(c.talkPage))
 	mux.HandleFunc("GET /console/log/sessions/{id}", c.auditor(c.sessionPage))
 	mux.HandleFunc("GET /console/log/entries/{n}", c.auditor(c.entryPage))
 	mux.HandleFunc("GET /console/log/entries/{n}/proof", c.auditor(c.proof))

@@ -90,16 +90,12 @@ func (s *search) values() url.Values {
 	return q
 }
 
-// fits reports whether an entry is one of those looked for, as far as the
-// filter does not say it.
+// fits reports whether an entry holds the words that are looked for.
 func (s *search) fits(e *audit.Entry) bool {
-	if e.Event.Session == "" || !s.Readers && strings.HasPrefix(e.Event.Session, "console-") {
-		return false
-	}
 	if s.Text == "" {
 		return true
 	}
-	for _, name := range []string{"sql", "runs", "purpose"} {
+	for _, name := range []string{"sql", "runs", "purpose", "prompt", "response"} {
 		if strings.Contains(strings.ToLower(e.Texts[name]), strings.ToLower(s.Text)) {
 			return true
 		}
@@ -125,6 +121,9 @@ type found struct {
 
 type logData struct {
 	Search   search
+	Path     string // of the page
+	Talks    bool   // conversations are listed, and not sessions
+	Found    []talk
 	Sessions []found
 	Older    string // the address where the search goes on
 	Early    bool   // it stopped because of the time
@@ -133,6 +132,8 @@ type logData struct {
 	Origin   string
 }
 
+func verdicts() []string { return []string{"allow", "ask", "deny"} }
+
 // logPage searches sessions, the newest first.
 func (c *Console) logPage(w http.ResponseWriter, r *http.Request, s *session) {
 	if !c.reading(w, r, s, audit.Event{}) {
@@ -140,13 +141,21 @@ func (c *Console) logPage(w http.ResponseWriter, r *http.Request, s *session) {
 	}
 	p := page{Title: "The log", Here: "log"}
 	q, err := readSearch(r.URL.Query())
-	data := logData{Search: q, Origin: c.config.Reader.Origin(), Verdicts: []string{"allow", "ask", "deny"}}
+	data := logData{Search: q, Path: "/console/log", Origin: c.config.Reader.Origin(), Verdicts: verdicts()}
 	if err != nil {
 		p.Problem, p.Data = err.Error(), data
 		c.show(w, r, http.StatusBadRequest, "log", p)
 		return
 	}
-	if err := c.search(r.Context(), &data); err != nil {
+	names, err := c.search(r.Context(), &data, c.sessionOf)
+	for _, name := range names {
+		var one found
+		if one, err = c.sum(r.Context(), name); err != nil {
+			break
+		}
+		data.Sessions = append(data.Sessions, one)
+	}
+	if err != nil {
 		c.broken(w, r, err)
 		return
 	}
@@ -154,11 +163,20 @@ func (c *Console) logPage(w http.ResponseWriter, r *http.Request, s *session) {
 	c.show(w, r, http.StatusOK, "log", p)
 }
 
-// search fills in what it finds.
-func (c *Console) search(ctx context.Context, data *logData) error {
+// sessionOf is the session of an entry that is looked for.
+func (c *Console) sessionOf(_ context.Context, q *search, e *audit.Entry) ([]string, error) {
+	if e.Event.Session == "" || !q.Readers && strings.HasPrefix(e.Event.Session, "console-") || !q.fits(e) {
+		return nil, nil
+	}
+	return []string{e.Event.Session}, nil
+}
+
+// search looks for the newest things of which an entry fits. of says which things
+// an entry belongs to.
+func (c *Console) search(ctx context.Context, data *logData, of func(context.Context, *search, *audit.Entry) ([]string, error)) (names []string, err error) {
 	_, last, _, err := c.config.Log.Last(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	data.Size = last + 1
 	q, until := &data.Search, c.now().Add(searchTime)
@@ -166,7 +184,6 @@ func (c *Console) search(ctx context.Context, data *logData) error {
 	if q.before > 0 {
 		high = min(high, q.before)
 	}
-	var names []string
 	low := high
 	for low > 0 && len(names) < sessionsShown {
 		if c.now().After(until) {
@@ -179,21 +196,25 @@ func (c *Console) search(ctx context.Context, data *logData) error {
 		var hits []*audit.Entry
 		for e, err := range c.config.Reader.Entries(ctx, f) {
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if q.fits(e) {
-				hits = append(hits, e)
-			}
+			hits = append(hits, e)
 		}
 		for _, e := range slices.Backward(hits) {
-			if slices.Contains(names, e.Event.Session) {
-				continue
+			belongs, err := of(ctx, q, e)
+			if err != nil {
+				return nil, err
 			}
-			if len(names) == sessionsShown {
-				low = e.Index + 1 // go on with this one
+			for _, name := range belongs {
+				if slices.Contains(names, name) {
+					continue
+				}
+				names = append(names, name)
+			}
+			if len(names) >= sessionsShown {
+				low = e.Index // go on behind this one
 				break
 			}
-			names = append(names, e.Event.Session)
 		}
 		if !q.filter.Since.IsZero() && len(hits) == 0 && low > 0 {
 			// Nothing older can fit either, once a slice lies before the day.
@@ -206,16 +227,9 @@ func (c *Console) search(ctx context.Context, data *logData) error {
 	if low > 0 {
 		older := q.values()
 		older.Set("before", strconv.FormatInt(low, 10))
-		data.Older = "/console/log?" + older.Encode()
+		data.Older = data.Path + "?" + older.Encode()
 	}
-	for _, name := range names {
-		one, err := c.sum(ctx, name)
-		if err != nil {
-			return err
-		}
-		data.Sessions = append(data.Sessions, one)
-	}
-	return nil
+	return names, nil
 }
 
 // sum tells a session in a line.
@@ -275,6 +289,7 @@ func (c *Console) verify(ctx context.Context, indexes []int64) (badge, error) {
 
 type sessionData struct {
 	Session string
+	Talk    bool // it is a conversation
 	First   *audit.Event
 	Who     string
 	Steps   []step
@@ -313,23 +328,24 @@ func (c *Console) sessionPage(w http.ResponseWriter, r *http.Request, s *session
 		c.broken(w, r, err)
 		return
 	}
-	data.stepwise("/console/log/sessions/"+url.PathEscape(name), r.URL.Query().Get("step"))
+	data.stepwise("/console/log/sessions/"+url.PathEscape(name)+"?", r.URL.Query().Get("step"))
 	c.show(w, r, http.StatusOK, "session", page{Title: "Session " + approvals.Escape(name), Here: "log", Data: data})
 }
 
-// stepwise keeps the steps up to the one that is asked for.
+// stepwise keeps the steps up to the one that is asked for. here is the page's
+// address, ready for another parameter.
 func (d *sessionData) stepwise(here, at string) {
-	d.Of, d.All, d.Begin = len(d.Steps), here, here+"?step=1#now"
+	d.Of, d.All, d.Begin = len(d.Steps), strings.TrimRight(here, "?&"), here+"step=1#now"
 	n, err := strconv.Atoi(at)
 	if err != nil || n < 1 || n > d.Of {
 		return
 	}
 	d.At, d.Steps = n, d.Steps[:n]
 	if n > 1 {
-		d.Back = fmt.Sprintf("%s?step=%d#now", here, n-1)
+		d.Back = fmt.Sprintf("%sstep=%d#now", here, n-1)
 	}
 	if n < d.Of {
-		d.Next = fmt.Sprintf("%s?step=%d#now", here, n+1)
+		d.Next = fmt.Sprintf("%sstep=%d#now", here, n+1)
 	}
 }
 

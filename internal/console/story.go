@@ -20,6 +20,7 @@ type step struct {
 	Title string
 	Lines []told
 	Table *table // rows that came back, where policy keeps them
+	How   string // the call was joined to its turn, in a conversation
 	// Outcome is the entry of how it ended, -1 if it has none of its own.
 	Outcome int64
 }
@@ -29,6 +30,7 @@ type told struct {
 	Label    string
 	Text     string
 	Code     []span // a statement, instead of Text
+	Words    []span // what somebody said, instead of Text
 	Asserted bool   // by the client; nobody has checked it
 }
 
@@ -61,6 +63,15 @@ func (s *step) claim(label, text string) {
 	if text != "" {
 		s.Lines = append(s.Lines, told{Label: label, Text: approvals.Escape(text), Asserted: true})
 	}
+}
+
+// words adds what somebody said, by the client's word.
+func (s *step) words(text string) {
+	if text == "" {
+		s.say("Words", "(not kept)")
+		return
+	}
+	s.Lines = append(s.Lines, told{Label: "Words", Words: spans(text, nil, true), Asserted: true})
 }
 
 func (s *step) code(label, text string) {
@@ -196,6 +207,18 @@ func (t *teller) tell(s *step, e *audit.Entry) {
 			s.Title = who(v.Caller) + " read the request"
 		}
 		s.say("Looking for", text(e, "search"))
+	case audit.KindPrompt:
+		s.Tone, s.Title = "said", who(v.Caller)+" said"
+		s.words(text(e, "prompt"))
+		s.claim("To", strings.TrimSpace(v.Source+" "+v.Model))
+		s.claim("In", text(e, "folder"))
+	case audit.KindResponse:
+		s.Tone, s.Title = "said", "The agent answered"
+		s.words(text(e, "response"))
+	case audit.KindToolUse:
+		s.Tone, s.Title = "quiet", "The client said that it calls "+v.Tool
+	case audit.KindJoined:
+		s.Tone, s.Title = "quiet", "A call was joined to its turn: "+v.How
 	default:
 		s.Title = string(v.Kind)
 		s.code("About", text(e, "runs"))

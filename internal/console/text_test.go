@@ -212,7 +212,7 @@ func TestWords(t *testing.T) {
 func TestEveryKindIsTold(t *testing.T) {
 	ordinary := []audit.Kind{ // of the gate alone, in no session
 		audit.KindStart, audit.KindStop, audit.KindGap, audit.KindPolicyLoaded, audit.KindConfigLoaded, audit.KindErased, audit.KindRefused, audit.KindCatalogRead, audit.KindLinked, audit.KindUnlinked,
-		audit.KindKeyAdded, audit.KindKeyRetired,
+		audit.KindKeyAdded, audit.KindKeyRetired, audit.KindAlert, audit.KindDropped,
 	}
 	for _, k := range audit.Kinds() {
 		s := &step{}

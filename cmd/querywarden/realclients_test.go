@@ -169,6 +169,17 @@ func claudeCodeClient(t *testing.T, w *realWorld) {
 		h.must("querywarden", "login", w.url, "--no-keyring")
 		answeredMasked(t, m, ask(t, h, strict(h.config("mcp.json", "claude-code", "--auth", "helper"))...))
 	})
+	t.Run("hooks", func(t *testing.T) {
+		m := modeltest.Anthropic(t, firstCustomer())
+		h := claudeHome(t, w, m, "QUERYWARDEN_TOKEN="+w.token("ada"))
+		_, hooks, _ := strings.Cut(h.configText("claude-code", "--auth", "env", "--capture"), "\n\n")
+		h.write(".claude/settings.json", hooks)
+		answeredMasked(t, m, ask(t, h, strict(h.config("mcp.json", "claude-code", "--auth", "env"))...))
+		out := h.must("querywarden", "audit", "export", "--config", filepath.Join(w.dir, "querywarden.yaml"))
+		if !strings.Contains(out, "Who is our first customer?") || !strings.Contains(out, "toolu_0000") {
+			t.Errorf("the log knows nothing of the prompt")
+		}
+	})
 	t.Run("stdio", func(t *testing.T) {
 		m := modeltest.Anthropic(t, firstCustomer())
 		h := claudeHome(t, w, m)

@@ -38,6 +38,7 @@ type config struct {
 	Approvals approvalsConfig     `yaml:"approvals"`
 	Slack     *slackConfig        `yaml:"slack"`
 	Console   *consoleConfig      `yaml:"console"`
+	Devin     *devinConfig        `yaml:"devin"`
 	Retention retentionConfig     `yaml:"retention"`
 
 	file string
@@ -185,6 +186,9 @@ func (c *config) check() error {
 	}
 	if w := c.Approvals.Webhook; w != nil && (w.URL == "" || w.SecretFile == "") {
 		return errors.New("approvals.webhook: needs both url and secret_file")
+	}
+	if err := c.Devin.check(); err != nil {
+		return err
 	}
 	if err := c.Slack.check(); err != nil {
 		return err

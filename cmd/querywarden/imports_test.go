@@ -39,6 +39,7 @@ var edges = map[string][]string{
 	"internal/snowsql/rewrite":       {"internal/snowsql/ast", "internal/snowsql/parser", "internal/snowsql/token", "internal/snowsql/resolve", "policy", "policy/mask"},
 	"internal/warehouse":             {"audit", "policy"},
 	"internal/capture":               {"audit", "policy", "policy/mask"},
+	"internal/capture/capturetest":   {},
 	"internal/client":                {},
 	"internal/client/format":         {"internal/client"},
 	"internal/emulator":              {"internal/snowsql/ast", "internal/snowsql/parser", "internal/snowsql/token"},

@@ -98,6 +98,9 @@ func openGateway(ctx context.Context, c *config, logger *slog.Logger) (opened *g
 	if g.capture, err = capture.Open(ctx, capture.Config{Log: g.log, Reader: g.reader, Policy: g.policy, Logger: logger}); err != nil {
 		return nil, err
 	}
+	if err := g.followDevin(); err != nil {
+		return nil, err
+	}
 	if err := g.tellMessengers(ctx); err != nil {
 		return nil, err
 	}

@@ -133,9 +133,10 @@ type Store struct {
 	people  map[person]*known
 	dropped int64 // since the log was last told
 
-	join    *joiner
-	stop    context.CancelFunc
-	stopped sync.WaitGroup
+	join       *joiner
+	background context.Context // until it is closed
+	stop       context.CancelFunc
+	stopped    sync.WaitGroup
 }
 
 // A person is who a caller is, or acts for: never a name that a client gives.
@@ -170,8 +171,9 @@ const (
 	maxWord     = 128      // of a name that a client gives
 	maxSeen     = 2048     // records of one person that are known again
 	maxPeople   = 10_000
-	batchSize   = 32        // records to a commit
+	batchSize   = 64        // records to a commit
 	batchBytes  = 256 << 10 // and their texts
+	gatherFor   = 20 * time.Millisecond
 	presentFor  = 30 * time.Minute
 	tellDropped = time.Minute
 )
@@ -208,11 +210,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if s.scanner, err = mask.NewScanner(c.Policy.ConversationDetectors()...); err != nil {
 		return nil, fmt.Errorf("opening capture: %w", err)
 	}
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
+	s.background, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.join = newJoiner(c)
-	s.stopped.Go(func() { s.write(background) })
-	s.stopped.Go(func() { s.join.run(background) })
+	s.stopped.Go(func() { s.write(s.background) })
+	s.stopped.Go(func() { s.join.run(s.background) })
 	return s, nil
 }
 
@@ -389,6 +390,10 @@ func (s *Store) write(ctx context.Context) {
 	for {
 		select {
 		case t := <-s.queue:
+			select { // few commits with many records hold up others less
+			case <-time.After(gatherFor):
+			case <-ctx.Done():
+			}
 			s.record(t)
 		case <-tick.C:
 			s.tellDropped()

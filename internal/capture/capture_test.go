@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -670,5 +671,56 @@ func sound(t *testing.T, r Record) {
 	}
 	if len(r.Text) > maxText+64 || len(r.Conversation) > maxWord || len(r.CallID) > maxWord {
 		t.Errorf("too long: %+v", r)
+	}
+}
+
+// BenchmarkBesideFlood: what the gate's own records wait for while clients tell
+// 1,000 things a second, beside what they wait for otherwise.
+func BenchmarkBesideFlood(b *testing.B) {
+	for _, flood := range []bool{false, true} {
+		b.Run(fmt.Sprintf("flood=%v", flood), func(b *testing.B) {
+			w := newWorld(b, "masked")
+			stop, done := make(chan struct{}), make(chan int, 1)
+			go func() {
+				told := 0
+				tick := time.NewTicker(10 * time.Millisecond)
+				defer tick.Stop()
+				for {
+					select {
+					case <-stop:
+						done <- told
+						return
+					case <-tick.C:
+					}
+					for range 10 {
+						if !flood {
+							continue
+						}
+						who := policy.Caller{Issuer: "idp", Subject: fmt.Sprint("user", told%100)}
+						if err := w.Take(who, []Record{{Kind: audit.KindPrompt, Source: "claude", Conversation: "c", Turn: fmt.Sprint(told), Text: strings.Repeat("who bought the most? ", 50)}}); err != nil {
+							b.Error(err)
+						}
+						told++
+					}
+				}
+			}()
+			waits := make([]time.Duration, 0, b.N)
+			b.ResetTimer()
+			for range b.N {
+				start := time.Now()
+				if _, err := w.log.Append(b.Context(), audit.Event{Kind: audit.KindDecision, Tool: "query", Caller: callerOf(ada), Verdict: "allow", SQL: "select 1", Runs: "SELECT 1"}); err != nil {
+					b.Fatal(err)
+				}
+				waits = append(waits, time.Since(start))
+				time.Sleep(2 * time.Millisecond) // a gate that is called 300 times a second or so
+			}
+			b.StopTimer()
+			close(stop)
+			told := <-done
+			slices.Sort(waits)
+			b.ReportMetric(float64(waits[len(waits)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(waits[len(waits)*99/100].Microseconds()), "p99-µs")
+			b.ReportMetric(float64(told)/b.Elapsed().Seconds(), "told/s")
+		})
 	}
 }

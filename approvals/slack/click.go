@@ -287,13 +287,16 @@ func (s *Slack) account(ctx context.Context, c *click) Code {
 	if a, b := u.Profile.Email, c.link.Identity.Email; a != "" && b != "" && !strings.EqualFold(a, b) {
 		return CodeAddress
 	}
+	if s.config.Revoked(c.link.Identity, c.link.At) {
+		return CodeRevoked
+	}
 	return ""
 }
 
 // answer tells the one who clicked why not, and what next.
 func (s *Slack) answer(ctx context.Context, c click, code Code) {
 	switch code {
-	case CodeUnlinked, CodeOldLink, CodeAddress:
+	case CodeUnlinked, CodeOldLink, CodeAddress, CodeRevoked:
 		ticket, err := s.store.Ticket(ctx, Provider, c.team, c.user)
 		if err != nil {
 			s.config.Logger.Error("making a ticket", "err", err)

@@ -32,6 +32,7 @@ const (
 	CodeUnlinked    Code = "slack_unlinked"        // it is linked to no identity
 	CodeAddress     Code = "slack_address"         // its address is not that of the identity
 	CodeOldLink     Code = "slack_old_link"        // the groups of the link are too old for a yes
+	CodeRevoked     Code = "slack_revoked"         // the sign-in that made the link was called back
 	CodeStatement   Code = "slack_statement"       // the button is of another statement
 	CodeOwn         Code = "slack_own_request"     // their own, or that of an agent acting for them
 	CodeNoApprover  Code = "slack_no_approver"     // in none of the approving groups
@@ -59,6 +60,8 @@ func (c Code) sentence() string {
 		return "Your Slack account has another e-mail address than the identity that it is linked to. Nothing was decided; open the console, or link your account again."
 	case CodeOldLink:
 		return "Your last sign-in is too long ago to approve by a click. Sign in, then click again."
+	case CodeRevoked:
+		return "Your sign-in was called back. Sign in again, then click again."
 	case CodeStatement:
 		return "This button belongs to another statement than the one that is asked for. Nothing was decided."
 	case CodeOwn:

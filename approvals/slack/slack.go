@@ -62,6 +62,7 @@ import (
 
 	"querywarden/approvals"
 	"querywarden/audit"
+	"querywarden/policy"
 )
 
 // Provider is what links of Slack accounts are called in the store.
@@ -94,6 +95,9 @@ type Config struct {
 	URL string
 	// Log keeps which clicks have come.
 	Log *audit.Log
+	// Revoked reports whether what somebody signed in with at a time has been
+	// called back since: a link decides nothing then.
+	Revoked func(who policy.Identity, signedIn time.Time) bool
 	// Refused records what was refused.
 	Refused func(context.Context, audit.Event)
 	Logger  *slog.Logger

@@ -30,13 +30,14 @@ const (
 
 // A world is a store, its messenger, and a Slack.
 type world struct {
-	t     *testing.T
-	log   *audit.Log
-	file  string
-	store *approvals.Store
-	slack *slacktest.Server
-	it    *Slack
-	ahead atomic.Int64 // of the clock
+	t       *testing.T
+	log     *audit.Log
+	file    string
+	store   *approvals.Store
+	slack   *slacktest.Server
+	it      *Slack
+	ahead   atomic.Int64 // of the clock
+	revoked atomic.Bool  // every sign-in
 
 	mu      sync.Mutex
 	refused []audit.Event
@@ -74,7 +75,7 @@ func (w *world) open(configure func(*Config)) {
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	c := Config{
 		BotToken: slacktest.BotToken, AppToken: slacktest.AppToken, SigningSecret: slacktest.SigningSecret, Channel: mainChannel,
-		Console: "https://gate.example.com/console", URL: w.slack.URL(), Log: w.log, Refused: w.refuse, Logger: logger, Now: w.now,
+		Console: "https://gate.example.com/console", URL: w.slack.URL(), Log: w.log, Refused: w.refuse, Revoked: func(policy.Identity, time.Time) bool { return w.revoked.Load() }, Logger: logger, Now: w.now,
 	}
 	if configure != nil {
 		configure(&c)
@@ -412,6 +413,7 @@ func TestWho(t *testing.T) {
 		need    policy.Approval
 		ahead   time.Duration
 		unlink  bool
+		revoked bool
 		action  action
 		code    Code // recorded; empty if it is no refusal
 		hears   string
@@ -440,6 +442,8 @@ func TestWho(t *testing.T) {
 		{name: "the human behind the agent", who: "ada", code: CodeOwn},
 		{name: "an old link", ahead: 13 * time.Hour, code: CodeOldLink, button: "/link?ticket="},
 		{name: "a link of tomorrow", ahead: -time.Hour, code: CodeOldLink},
+		{name: "a sign-in that was called back", revoked: true, code: CodeRevoked, button: "/link?ticket="},
+		{name: "a sign-in that was called back, a denial", revoked: true, action: deny, code: CodeRevoked, button: "/link?ticket="},
 		{name: "another digest", payload: func(p map[string]any) {
 			b := p["actions"].([]any)[0].(map[string]any)
 			id, _, _ := strings.Cut(b["value"].(string), ":")
@@ -480,6 +484,7 @@ func TestWho(t *testing.T) {
 				}
 			}
 			w.ahead.Store(int64(c.ahead))
+			w.revoked.Store(c.revoked)
 			b, _ := m.Button(string(c.action))
 			payload := w.slack.ClickPayload(account(c.who), m.Channel, m.TS, b)
 			if c.payload != nil {

@@ -11,6 +11,7 @@ import (
 
 	"querywarden/approvals/slack"
 	"querywarden/audit"
+	"querywarden/policy"
 )
 
 // slackConfig is the workspace in which people are asked. Its secrets are files;
@@ -75,6 +76,7 @@ func (g *gateway) openSlack(ctx context.Context) error {
 	sc := slack.Config{
 		Channel: c.Channel, LinkAge: time.Duration(c.LinkAge), URL: c.URL, Console: address,
 		Log: g.log, Logger: g.logger, Now: time.Now,
+		Revoked: func(who policy.Identity, signedIn time.Time) bool { return g.verifier.Revoked(who, "", signedIn) },
 		// Clicks are taken once there is a gate.
 		Refused: func(ctx context.Context, e audit.Event) { g.gate.Refused(ctx, e) },
 	}

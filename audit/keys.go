@@ -221,34 +221,38 @@ func (c *chain) add(index int64, h handover) error {
 // selectHandovers has its own index, whose condition it repeats.
 const selectHandovers = `SELECT idx, entry, hashes, note FROM entries WHERE kind IN ('key_added', 'key_retired') ORDER BY idx`
 
+// handoversOf reads the entries that tell of keys.
+func handoversOf(ctx context.Context, q querier) ([]record, error) {
+	rows, err := q.QueryContext(ctx, selectHandovers)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []record
+	for rows.Next() {
+		var c record
+		if err := rows.Scan(&c.index, &c.entry, &c.hashes, &c.note); err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, rows.Err()
+}
+
 // keysOf reads the keys of a log from its entries: first is the only one where
 // they tell of no other. Each handover has to stand in the tree under a
 // checkpoint that the keys before it have signed.
 func keysOf(ctx context.Context, q querier, first *Keys) (*Keys, error) {
-	type told struct {
-		index               int64
-		entry, hashes, note []byte
-	}
-	var all []told
-	rows, err := q.QueryContext(ctx, selectHandovers)
+	all, err := handoversOf(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("reading keys: %w", err)
-	}
-	for rows.Next() {
-		var t told
-		if err := rows.Scan(&t.index, &t.entry, &t.hashes, &t.note); err != nil {
-			return nil, errors.Join(fmt.Errorf("reading keys: %w", err), rows.Close())
-		}
-		all = append(all, t)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, fmt.Errorf("reading keys: %w", err)
 	}
 	if len(all) == 0 {
 		return first, nil
 	}
 	var c chain
-	for _, t := range all {
+	for i := range all {
+		t := &all[i]
 		var h handover
 		if err := json.Unmarshal(t.entry, &h); err != nil {
 			return nil, fmt.Errorf("reading keys: entry %d: %w", t.index, err)

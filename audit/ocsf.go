@@ -17,8 +17,9 @@ import (
 // a Datastore Activity, a sign-in an Authentication, everything else that
 // somebody did an API Activity. It is a projection: what has no place in a
 // class stands under unmapped, and the lossless export is jsonl. The profiles
-// are security_control, for what the gate did about it, and datetime's
-// absence: times are milliseconds.
+// are security_control, for what the gate did about it, ai_operation, for the
+// conversation where there is one, and datetime's absence: times are
+// milliseconds.
 const ocsfVersion = "1.8.0"
 
 // The classes.
@@ -100,6 +101,9 @@ func (r *Reader) ocsf(e *Entry) ocsfObject {
 		o["count"] = v.Count
 	}
 	ocsfControl(o, v)
+	if v.Conversation != "" {
+		ocsfConversation(o, v)
+	}
 	switch class {
 	case ocsfDatastore:
 		ocsfStatement(o, e)
@@ -213,6 +217,22 @@ func ocsfControl(o ocsfObject, v Event) {
 		}
 		o["authorizations"] = []ocsfObject{{"decision": strings.TrimSpace("approval " + v.Approval + " " + decision)}}
 	}
+}
+
+// ocsfConversation says which conversation it was: profile ai_operation. The
+// model has no place of its own, since its provider, which that wants, is not
+// known.
+func ocsfConversation(o ocsfObject, v Event) {
+	role := 3 // tool
+	switch v.Kind {
+	case KindPrompt:
+		role = 1 // user
+	case KindResponse:
+		role = 2 // assistant
+	default: // calls, and what joins them
+	}
+	o["message_context"] = ocsfObject{"uid": v.Conversation, "ai_role_id": role, "service": ocsfObject{"name": "querywarden"}}
+	o["metadata"].(ocsfObject)["profiles"] = []string{"security_control", "ai_operation"}
 }
 
 func ocsfActor(v Event) ocsfObject {

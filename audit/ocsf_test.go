@@ -22,9 +22,9 @@ var ocsfRules = map[string]struct {
 }{
 	"base": {
 		required: []string{"activity_id", "category_uid", "class_uid", "metadata", "severity_id", "time", "type_uid"},
-		known:    []string{"status_id", "status_detail", "duration", "count", "unmapped", "action_id", "disposition_id", "disposition", "policy", "authorizations"},
+		known:    []string{"status_id", "status_detail", "duration", "count", "unmapped", "action_id", "disposition_id", "disposition", "policy", "authorizations", "message_context"},
 		enums:    map[string][]int{"severity_id": {0, 1, 2, 3, 4, 5, 6, 99}, "status_id": {0, 1, 2, 99}, "action_id": {0, 1, 2, 3, 4, 99}, "disposition_id": {0, 1, 2, 11, 15, 17, 99}},
-		objects:  map[string]string{"metadata": "metadata", "policy": "policy"},
+		objects:  map[string]string{"metadata": "metadata", "policy": "policy", "message_context": "message_context"},
 	},
 	"6005": {
 		required: []string{"actor", "src_endpoint"}, known: []string{"database", "table", "query_info", "type_id"}, oneOf: []string{"database", "databucket", "table"},
@@ -52,6 +52,7 @@ var ocsfRules = map[string]struct {
 	"query_info":       {required: []string{"query_string"}, known: []string{"uid", "bytes"}},
 	"policy":           {known: []string{"name", "uid", "desc"}, oneOf: []string{"name", "uid"}},
 	"api":              {required: []string{"operation"}, known: []string{"service"}, objects: map[string]string{"service": "service"}},
+	"message_context":  {known: []string{"uid", "ai_role_id", "service"}, oneOf: []string{"application", "service"}, enums: map[string][]int{"ai_role_id": {0, 1, 2, 3, 4, 5, 6, 99}}, objects: map[string]string{"service": "service"}},
 	"service":          {known: []string{"name"}, oneOf: []string{"name", "uid"}},
 }
 

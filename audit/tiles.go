@@ -318,7 +318,7 @@ func (v *tilesVerification) next(entry []byte) error {
 	text, err := os.ReadFile(filepath.Join(v.dir, filepath.FromSlash(name)))
 	if err != nil {
 		report.find(-1, "%s cannot be read", name)
-		return nil
+		return nil //nolint:nilerr // it is what was found
 	}
 	signed, err := parseCheckpoint(text, v.keys())
 	if err != nil || signed.N != report.Entries || signed.Hash != v.again.tree.root() {

@@ -95,10 +95,9 @@ func printChain(w io.Writer, c *audit.Chain, width int) error {
 }
 
 func (t *tree) turn(turn *audit.Turn, more bool) {
-	switch p := turn.Prompt; {
-	case p == nil:
+	if p := turn.Prompt; p == nil {
 		t.node([]bool{more}, "turn %s: the client told of no prompt", or(turn.ID, "without a name"))
-	default:
+	} else {
 		by := ""
 		if p.Event.Model != "" {
 			by = ", to " + p.Event.Model

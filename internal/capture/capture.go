@@ -438,7 +438,7 @@ func (s *Store) record(first told) {
 			if err != nil {
 				return err
 			}
-			batch[i].record.index(s.join, batch[i], r.Index())
+			batch[i].record.index(s.join, r.Index())
 		}
 		return nil
 	})
@@ -448,7 +448,7 @@ func (s *Store) record(first told) {
 }
 
 // index tells the joiner of a digest that is nowhere else.
-func (r *Record) index(j *joiner, t told, index int64) {
+func (r *Record) index(j *joiner, index int64) {
 	if r.Kind == audit.KindToolUse && r.matches {
 		j.digests.put(index, r.argument)
 	}

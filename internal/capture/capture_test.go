@@ -311,9 +311,9 @@ func TestRestart(t *testing.T) {
 	w.Store.Close()
 	w.open(t)
 	second := w.call(t, ada, "select 1", audit.Event{CallID: "toolu_2"})
-	joins := w.joins(t, 2)
+	w.joins(t, 2)
 	w.settle(t)
-	if joins = w.joins(t, 2); len(joins) != 2 || joins[first].How != Exact || joins[second].How != Exact {
+	if joins := w.joins(t, 2); len(joins) != 2 || joins[first].How != Exact || joins[second].How != Exact {
 		t.Errorf("%v", joins)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -141,5 +142,38 @@ func TestReadmeExplain(t *testing.T) {
 		if !strings.Contains(out.String(), line+"\n") {
 			t.Errorf("the README shows %q, explain says\n%s", line, out.String())
 		}
+	}
+}
+
+// TestDependencies wants each direct dependency justified in CONTRIBUTING.md.
+func TestDependencies(t *testing.T) {
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := 0
+	for line := range strings.Lines(string(mod)) {
+		module, _, ok := strings.Cut(strings.TrimSpace(line), " v")
+		if !ok || strings.HasSuffix(strings.TrimSpace(line), "// indirect") {
+			continue
+		}
+		direct++
+		if base := path.Base(module); strings.Trim(base, "v0123456789") == "" {
+			module = path.Dir(module) // the major version
+		}
+		if name := strings.TrimPrefix(module, "github.com/"); !strings.Contains(string(text), name) {
+			t.Errorf("CONTRIBUTING.md does not say why there is %s", name)
+		}
+	}
+	if direct < 10 {
+		t.Errorf("only %d direct dependencies were found", direct)
 	}
 }

@@ -127,10 +127,10 @@ func problem(a tools.QueryAnswer) *rpcError {
 
 // failureOf is the protocol's error in an answer that is about no task.
 func failureOf(a tools.Answer) *rpcError {
-	switch {
-	case a.Code == tools.CodeApprovalUnknown || a.Code == tools.CodeBadArgument:
+	switch a.Code {
+	case tools.CodeApprovalUnknown, tools.CodeBadArgument:
 		return noSuchTask()
-	case a.Code == tools.CodeUnavailable:
+	case tools.CodeUnavailable:
 		return &rpcError{Code: mcp.INTERNAL_ERROR, Message: a.Message}
 	default:
 		return nil

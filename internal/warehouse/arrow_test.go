@@ -59,11 +59,11 @@ func texts(body []byte, kind Kind, scale int) ([]string, error) {
 func epochs(names ...string) *arrow.StructType {
 	var fields []arrow.Field
 	for _, n := range names {
-		typ := arrow.DataType(arrow.PrimitiveTypes.Int32)
+		f := arrow.Field{Name: n, Type: arrow.PrimitiveTypes.Int32}
 		if n == "epoch" {
-			typ = arrow.PrimitiveTypes.Int64
+			f.Type = arrow.PrimitiveTypes.Int64
 		}
-		fields = append(fields, arrow.Field{Name: n, Type: typ})
+		fields = append(fields, f)
 	}
 	return arrow.StructOf(fields...)
 }

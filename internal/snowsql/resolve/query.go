@@ -549,6 +549,7 @@ func viewQuery(definition string) (ast.Query, error) {
 }
 
 func (r *resolver) join(n *ast.Join, s *scope, with *ctes) {
+	left := len(s.sources)
 	r.relation(&n.Left, s, with)
 	right := len(s.sources)
 	r.relation(&n.Right, s, with)
@@ -557,6 +558,13 @@ func (r *resolver) join(n *ast.Join, s *scope, with *ctes) {
 	for _, u := range n.Using {
 		s.using[u.Fold()] = true
 		r.column(&ast.ColumnRef{Span: u.Span, Parts: []*ast.Ident{u}}, s)
+		has := func(side []*source) bool {
+			return slices.ContainsFunc(side, func(src *source) bool { return src.has(u.Fold()) })
+		}
+		// That neither has it has been said.
+		if has(s.sources[left:right]) != has(s.sources[right:]) {
+			r.problem(policy.CodeColumnUnknown, "Join with ON, and name a column of each table.", "Only one side of the join has a column %s.", u.Fold())
+		}
 	}
 	if n.Natural {
 		// Which columns it joins on depends on what each side has.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,13 @@ type listener struct {
 }
 
 func (l *listener) Name() string { return l.name }
+
+// count is how often it was told of something.
+func (l *listener) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.told)
+}
 
 func (l *listener) Tell(_ context.Context, n Notice) (string, error) {
 	l.mu.Lock()
@@ -172,11 +180,13 @@ func TestDeliverAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := clockWorld(t)
 		defer w.log.Close()
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		l := &listener{name: "slack"}
 		var stuck, other Request
+		var stuckID atomic.Value
 		l.fails = func(n Notice) error {
-			if n.Request.ID == stuck.ID && down {
+			if down.Load() && n.Request.ID == stuckID.Load() {
 				return errors.New("it is down")
 			}
 			return nil
@@ -184,13 +194,14 @@ func TestDeliverAgain(t *testing.T) {
 		stop := w.deliver(t, l)
 		settle()
 		stuck = w.ask(t, need)
+		stuckID.Store(stuck.ID)
 		other = w.ask(t, need)
 		w.approve(t, stuck.ID)
 		settle()
 		same(t, "while it is down", l.kinds(stuck.ID))
 		same(t, "another request", l.kinds(other.ID), "asked pending")
 		time.Sleep(time.Minute)
-		down = false
+		down.Store(false)
 		time.Sleep(10 * time.Minute)
 		same(t, "when it is back", l.kinds(stuck.ID), "asked pending", "voted pending", "changed approved")
 		stop()
@@ -285,7 +296,7 @@ func TestEnlist(t *testing.T) {
 	stop()
 	stop = w.deliver(t, b)
 	w.ask(t, need)
-	for len(b.told) < 3 {
+	for b.count() < 3 {
 		time.Sleep(time.Millisecond)
 	}
 	stop()

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -170,12 +171,20 @@ func TestWatch(t *testing.T) {
 		write("1")
 		ctx, stop := context.WithCancel(t.Context())
 		signals := make(chan os.Signal, 1)
+		var mu sync.Mutex // of what follows
 		var looks []bool
 		fail := false
+		failing := func(yes bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			fail = yes
+		}
 		done := make(chan bool)
 		go func() {
 			defer close(done)
 			watch(ctx, []string{file, file + ".none"}, signals, func(again bool) error {
+				mu.Lock()
+				defer mu.Unlock()
 				looks = append(looks, again)
 				if fail {
 					return io.ErrUnexpectedEOF
@@ -187,6 +196,8 @@ func TestWatch(t *testing.T) {
 			t.Helper()
 			time.Sleep(3 * lookEvery)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(looks, want) {
 				t.Errorf("%s: %v, want %v", what, looks, want)
 			}
@@ -198,10 +209,10 @@ func TestWatch(t *testing.T) {
 		pass("a change", false)
 		signals <- syscall.SIGHUP
 		pass("a signal", false)
-		fail = true
+		failing(true)
 		write("333")
 		pass("a change that cannot be read", false, true, true)
-		fail = false
+		failing(false)
 		pass("it can again", true)
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -558,8 +559,9 @@ func TestFlood(t *testing.T) {
 // names, and grows old.
 func TestPresent(t *testing.T) {
 	w := newWorld(t, "digest")
-	now := time.Now()
-	w.config.Now = func() time.Time { return now }
+	start := time.Now()
+	var ahead atomic.Int64
+	w.config.Now = func() time.Time { return start.Add(time.Duration(ahead.Load())) }
 	w.open(t)
 	present := func(caller policy.Caller, id string, want bool) {
 		t.Helper()
@@ -576,7 +578,7 @@ func TestPresent(t *testing.T) {
 	present(ada, "toolu_2", false)
 	present(bob, "", false)
 	present(bob, "toolu_1", false)
-	now = now.Add(presentFor + time.Second)
+	ahead.Store(int64(presentFor + time.Second))
 	present(ada, "", false)
 	present(ada, "toolu_1", false)
 }

@@ -190,7 +190,7 @@ func (r *Reader) chain(ctx context.Context, c *Chain, e *Entry) error {
 		if slices.ContainsFunc(t.Calls, func(c *ChainCall) bool { return c.Call != nil && c.Call.Index == *v.Of }) {
 			return nil
 		}
-		call := t.announced(v.From)
+		call := t.announced(v)
 		decision, err := r.Entry(ctx, *v.Of)
 		if err != nil {
 			return err
@@ -212,10 +212,17 @@ func (r *Reader) chain(ctx context.Context, c *Chain, e *Entry) error {
 // entries.
 const followWithin = 1 << 20
 
-// announced finds the call that an entry has announced, or makes one.
-func (t *Turn) announced(index *int64) *ChainCall {
+// announced finds the announced call that a join is of, or makes one. A join that
+// was made before the client's word stood in the log does not name its entry; the
+// client's name for the call does.
+func (t *Turn) announced(join Event) *ChainCall {
 	for _, c := range t.Calls {
-		if index != nil && c.Call == nil && c.Announced != nil && c.Announced.Index == *index {
+		if c.Call != nil || c.Announced == nil {
+			continue
+		}
+		v := c.Announced.Event
+		named := join.From == nil && join.CallID != "" && v.CallID == join.CallID && v.Tool == join.Tool
+		if named || join.From != nil && c.Announced.Index == *join.From {
 			return c
 		}
 	}

@@ -222,6 +222,35 @@ func (w *world) logs(t testing.TB, caller policy.Caller, text string) {
 	}
 }
 
+// TestToldWhileJoining: a call is joined by its turn while the client's word of it
+// is on its way to the log. Nobody knows which of the two comes to stand first,
+// and either way they are one call.
+func TestToldWhileJoining(t *testing.T) {
+	for _, order := range []string{"told, joined", "joined, told"} {
+		w := newWorld(t, "full")
+		w.settle(t) // what it would record is written by hand
+		index := w.call(t, ada, "select 1", audit.Event{CallID: "call_1", Conversation: "th", Turn: "tu"})
+		for step := range strings.SplitSeq(order, ", ") {
+			e := audit.Event{Kind: audit.KindToolUse, Source: "codex"}
+			if step == "joined" {
+				e = audit.Event{Kind: audit.KindJoined, Of: &index, How: Exact}
+			}
+			e.Caller, e.Conversation, e.Turn, e.CallID, e.Tool = callerOf(ada), "th", "tu", "call_1", "query"
+			if _, err := w.log.Append(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		chains, err := w.reader.Chains(t.Context(), "th")
+		if err != nil || len(chains) != 1 || len(chains[0].Turns) != 1 {
+			t.Fatalf("%s: %+v, %v", order, chains, err)
+		}
+		calls := chains[0].Turns[0].Calls
+		if len(calls) != 1 || calls[0].Announced == nil || calls[0].Call == nil {
+			t.Errorf("%s: %d calls, the first %+v", order, len(calls), calls[0])
+		}
+	}
+}
+
 // TestWholeTurn: prompt, announced call, call, outcome and answer are one turn
 // of one chain, and a second person who uses the same names has one of their own.
 func TestWholeTurn(t *testing.T) {

@@ -180,6 +180,21 @@ func claudeCodeClient(t *testing.T, w *realWorld) {
 			t.Errorf("the log knows nothing of the prompt")
 		}
 	})
+	t.Run("fifty calls", func(t *testing.T) {
+		prompts, steps := fiftyCalls()
+		m := modeltest.Anthropic(t, steps...)
+		h := claudeHome(t, w, m, "QUERYWARDEN_TOKEN="+w.token("ada"))
+		_, hooks, _ := strings.Cut(h.configText("claude-code", "--auth", "env", "--capture"), "\n\n")
+		h.write(".claude/settings.json", hooks)
+		file := h.config("mcp.json", "claude-code", "--auth", "env")
+		linkedExactly(t, h, m, prompts, func(prompt string, more bool) string {
+			args := []string{"-p", prompt, "--allowedTools", "mcp__querywarden__query", "--output-format", "stream-json", "--verbose", "--model", "claude-sonnet-4-5"}
+			if args = append(args, strict(file)...); more {
+				args = append(args, "--continue")
+			}
+			return h.must("claude", args...)
+		})
+	})
 	t.Run("stdio", func(t *testing.T) {
 		m := modeltest.Anthropic(t, firstCustomer())
 		h := claudeHome(t, w, m)
@@ -251,6 +266,20 @@ supports_websockets = false
 		h := start(t, m, text("codex", "--stdio"))
 		h.must("querywarden", "login", w.url, "--no-keyring")
 		answeredMasked(t, m, ask(h))
+	})
+	t.Run("fifty calls", func(t *testing.T) {
+		prompts, steps := fiftyCalls()
+		m := modeltest.OpenAI(t, steps...)
+		config, hooks, _ := strings.Cut(text("codex", "--auth", "env", "--capture"), "\n\n")
+		h := start(t, m, config+"\n", "QUERYWARDEN_TOKEN="+w.token("ada"))
+		h.write(".codex/hooks.json", hooks)
+		linkedExactly(t, h, m, prompts, func(prompt string, more bool) string {
+			args := []string{"exec"}
+			if more {
+				args = append(args, "resume", "--last")
+			}
+			return h.must("codex", append(args, "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--dangerously-bypass-hook-trust", prompt)...)
+		})
 	})
 	for _, c := range []struct{ name, id, registration string }{{"registers itself", "", "dcr"}, {"metadata document", "", "cimd"}, {"registered", "codex-by-hand", "auto"}} {
 		t.Run("sign-in, "+c.name, func(t *testing.T) {

@@ -33,7 +33,7 @@ type clientWorld struct {
 
 const worldClient = "querywarden-cli"
 
-func newClientWorld(t *testing.T) *clientWorld {
+func newClientWorld(t testing.TB) *clientWorld {
 	t.Helper()
 	w := &clientWorld{provider: identitytest.New(t), dir: filepath.Join(t.TempDir(), "demo")}
 	w.provider.AddPerson(identitytest.Person{Name: "ada", Groups: []string{"analysts"}})
@@ -72,7 +72,7 @@ func newClientWorld(t *testing.T) *clientWorld {
 }
 
 // serveWorld serves a configuration until the test ends.
-func serveWorld(t *testing.T, c *config, listener net.Listener) {
+func serveWorld(t testing.TB, c *config, listener net.Listener) {
 	t.Helper()
 	g, err := openGateway(t.Context(), c, slog.New(slog.DiscardHandler))
 	if err != nil {
